@@ -1,0 +1,26 @@
+"""What the tour raises: one sentence that names the cause and the next step."""
+
+__all__ = ["InvocationFailed", "TourError"]
+
+
+class TourError(Exception):
+    """Something the learner can act on; its text says what happened and what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the sentence alone in a notebook: IPython asks an exception for this."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InvocationFailed(TourError):
+    """An invocation ended in a failure.
+
+    Attributes:
+        message: the server's message.
+        status: the failure's HTTP status code.
+    """
+
+    def __init__(self, target: str, message: str, status: int) -> None:
+        """Keep the server's words apart from the sentence that is shown."""
+        super().__init__(f"{target} failed with status {status}: {message}")
+        self.message = message
+        self.status = status
