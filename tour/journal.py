@@ -1,4 +1,4 @@
-"""What the server recorded of an invocation, as plain values."""
+"""What Restate recorded of an invocation, as plain values."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-__all__ = ["Attempt", "Journal", "Step"]
+from tour.attempts import Attempt
+from tour.errors import TourError
+
+__all__ = ["Attempt", "Journal", "Kind", "State", "Step"]
 
 Kind = Literal["run", "call", "send", "sleep", "awakeable", "promise", "signal"]
 State = Literal["completed", "failed", "running", "retrying", "waiting"]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try at a step: when it began, when it ended and what it failed with."""
-
-    started: datetime
-    ended: datetime | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +26,8 @@ class Step:
         state: how it stands.
         started: when the server stored the command.
         ended: when the server stored its result; None while there is none.
+        index: the number of its last entry in the server's journal.
+        id: of the awakeable, or of the invocation that it started.
         attempts: every try at a run, counted where it ran; None where nobody counted (another
             process, or a kind of step that is not tried but waited for).
         error: the failure it ended with, if it did.
@@ -43,6 +39,8 @@ class Step:
     state: State
     started: datetime
     ended: datetime | None = None
+    index: int = field(default=0, compare=False)
+    id: str = field(default="", compare=False)
     attempts: tuple[Attempt, ...] | None = None
     error: str | None = None
     child: Journal | None = None
@@ -78,6 +76,25 @@ class Journal:
     def steps(self) -> list[str]:
         """The names of its steps, in order."""
         return [entry.name for entry in self.entries]
+
+    def attempts(self, name: str) -> list[int]:
+        """Return how often each step of this name was tried, in the order of the journal.
+
+        Raises:
+            TourError: it has no such step, or its tries were not counted, because it ran in a
+                process that the tour did not serve.
+        """
+        found = [entry for entry in self.entries if entry.name == name]
+        if not found:
+            raise TourError(f"{self.target} has no step {name!r}. Its steps are {self.steps}.")
+        if any(entry.attempts is None for entry in found):
+            raise TourError(f"Nobody counted the tries at {name!r}: it did not run under tour.serve.")
+        return [len(entry.attempts or ()) for entry in found]
+
+    def tries(self, name: str) -> int:
+        """Return how often steps of this name have begun; a step that is not tried counts once."""
+        found = [entry for entry in self.entries if entry.name == name]
+        return sum(1 if entry.attempts is None else len(entry.attempts) for entry in found)
 
     def walk(self) -> Iterator[Journal]:
         """Yield this journal and every one below it, depth first."""

@@ -1,0 +1,97 @@
+"""Restate's HTTP APIs, over one kept client: the ingress, the admin API and its SQL.
+
+A new connection a call costs several times an agent's run (measured), and a client belongs to one
+event loop: so it lives on a loop of its own, in a thread that ends with the process.
+"""
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from functools import cache
+from typing import Any
+
+import httpx
+
+from tour import server
+from tour.errors import TourError
+
+__all__ = ["Row", "admin", "ingress", "message_of", "query", "query_async"]
+
+Row = dict[str, Any]
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="tour-api", daemon=True).start()
+    return loop
+
+
+@cache
+def _client() -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
+    return httpx.AsyncClient(timeout=10, limits=limits)
+
+
+def _submit(method: str, url: str, **options: Any) -> "Future[httpx.Response]":
+    return asyncio.run_coroutine_threadsafe(_client().request(method, url, **options), _loop())
+
+
+async def ingress(method: str, path: str, **options: Any) -> httpx.Response:
+    """Send a request to the ingress and return its response, whatever its status.
+
+    `options` are those of `httpx.request`.
+
+    Raises:
+        httpx.TransportError: no connection, or no answer within 10 seconds.
+    """
+    return await asyncio.wrap_future(_submit(method, server.ensure().ingress + path, **options))
+
+
+def admin(method: str, path: str, **options: Any) -> httpx.Response:
+    """Send a request to the admin API, block until its response is here, and return it.
+
+    Raises:
+        TourError: the answer is an error; the message is the server's.
+        httpx.TransportError: no connection, or no answer within 10 seconds.
+    """
+    return _checked(_submit(method, server.ensure().admin + path, **options).result())
+
+
+def query(sql: str) -> list[Row]:
+    """Return the rows of a query on what the server stores; a column that is NULL is left out.
+
+    Raises:
+        TourError: the query is wrong; the message is the server's.
+    """
+    return _rows(_ask(sql).result())
+
+
+async def query_async(sql: str) -> list[Row]:
+    """Do what `query` does without blocking the event loop."""
+    return _rows(await asyncio.wrap_future(_ask(sql)))
+
+
+def message_of(response: httpx.Response) -> str:
+    """Return the server's own words in an error response."""
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text or f"status {response.status_code}"
+
+
+def _ask(sql: str) -> "Future[httpx.Response]":
+    # Asking for JSON: the default is Arrow.
+    url, headers = server.ensure().admin + "/query", {"accept": "application/json"}
+    return _submit("POST", url, json={"query": sql}, headers=headers)
+
+
+def _rows(response: httpx.Response) -> list[Row]:
+    rows: list[Row] = _checked(response).json()["rows"]
+    return rows
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.is_error:
+        raise TourError(f"Restate answers {response.status_code}: {message_of(response)}")
+    return response

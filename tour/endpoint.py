@@ -1,0 +1,105 @@
+"""The in-process endpoint: services on a port of this machine, registered with Restate."""
+
+import errno
+import logging
+import zlib
+
+import restate
+
+from tour import api, output, server
+from tour.asgi import AsgiThread
+from tour.counting import AnyService, counted
+from tour.errors import TourError
+
+__all__ = ["Endpoint", "serve"]
+
+_endpoints: dict[int, "Endpoint"] = {}
+
+
+class Endpoint:
+    """Services that listen on a port of this machine, until they crash or are stopped.
+
+    Attributes:
+        services: the names of the services.
+        port: where they listen, on 127.0.0.1.
+    """
+
+    def __init__(self, services: tuple[AnyService, ...], port: int) -> None:
+        """Listen on the port at once.
+
+        Raises:
+            TourError: the port is taken.
+        """
+        self.services = [service.name for service in services]
+        self.port = port
+        app = restate.app([counted(service) for service in services])
+        try:
+            self._thread = AsgiThread(app, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise TourError(
+                f"Port {port}, the port of {self.services[0]}, is taken, most likely by another "
+                f"kernel that serves it. Shut that kernel down, or serve it elsewhere: "
+                f"tour.serve(..., port={port + 1})."
+            ) from error
+
+    def crash(self) -> None:
+        """Cut every connection at once and lose all work in flight, as a dying machine does."""
+        self._thread.stop()
+
+    stop = crash
+
+    def __repr__(self) -> str:
+        """Name the services, and whether they listen."""
+        state = "up" if self._thread.alive else "down"
+        return f"<Endpoint of {', '.join(self.services)}: {state}>"
+
+
+def serve(*services: AnyService, port: int | None = None) -> Endpoint:
+    """Serve services from this process and register them; replaces what it served there before.
+
+    The port follows from the first service's name, so that work in flight finds its endpoint
+    again after a restart of the kernel. Invocations that are waiting for their next retry are
+    resumed at once.
+
+    Returns:
+        The endpoint, which Restate knows.
+
+    Raises:
+        TourError: the port is taken, or Restate refuses the services.
+    """
+    if not services:
+        raise TourError("There is nothing to serve: tour.serve(service) takes at least one.")
+    port = port or _port_of(services[0].name)
+    if before := _endpoints.pop(port, None):
+        before.stop()
+    logging.getLogger("restate").addHandler(logging.NullHandler())
+    output.collect()
+    endpoint = _endpoints[port] = Endpoint(services, port)
+    _register(endpoint)
+    _resume_backing_off(endpoint.services)
+    return endpoint
+
+
+def _port_of(service: str) -> int:
+    """Choose a port by name: below the range from which the system hands out its own."""
+    return 20_000 + zlib.crc32(service.encode()) % 10_000
+
+
+def _register(endpoint: Endpoint) -> None:
+    # force: without it a changed service at a known address is ignored, with status 200.
+    body = {"uri": f"http://{server.LOOPBACK}:{endpoint.port}", "force": True}
+    try:
+        api.admin("POST", "/deployments", json=body)
+    except TourError as error:
+        endpoint.stop()
+        raise TourError(f"{', '.join(endpoint.services)} not registered. {error}") from None
+
+
+def _resume_backing_off(services: list[str]) -> None:
+    """Spare the invocations that wait for a retry the rest of their back-off."""
+    names = ", ".join(f"'{name}'" for name in services)
+    waiting = f"status = 'backing-off' and target_service_name in ({names})"
+    for row in api.query(f"select id from sys_invocation where {waiting}"):
+        api.admin("PATCH", f"/invocations/{row['id']}/resume")

@@ -1,0 +1,262 @@
+"""Invocations: call or send a handler, wait for it, answer what it waits for, stop it."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+from restate.handler import Handler, handler_from_callable
+
+from tour import api, attempts, output, records
+from tour.errors import InvocationFailed, TourError
+from tour.journal import Journal, Step
+from tour.patience import Patience, within
+from tour.timeline import Timeline
+
+__all__ = ["Finished", "Invocation", "approve", "call", "reject", "send"]
+
+AnyHandler = Callable[..., Awaitable[Any]]
+AnyDefinition = Handler[Any, Any]
+
+
+class Recorded:
+    """What the server has of an invocation, finished or not.
+
+    Attributes:
+        id: the server's name for it.
+        target: "Service/handler", or "Service/key/handler".
+    """
+
+    def __init__(self, id: str, target: str, definition: AnyDefinition) -> None:
+        """Remember which handler it is an invocation of."""
+        self.id = id
+        self.target = target
+        self._definition = definition
+
+    def __repr__(self) -> str:
+        """Name the handler; its id and its state change from run to run."""
+        return f"<{type(self).__name__} of {self.target}>"
+
+    @property
+    def journal(self) -> Journal:
+        """Its journal as it is now: what ran, how often, with what outcome."""
+        return records.read(self.id)
+
+    @property
+    def timeline(self) -> Timeline:
+        """Its journal as a picture."""
+        return Timeline(self.journal)
+
+    @property
+    def llm_calls(self) -> int:
+        """How many requests it has sent to the model, those of the agents it called included."""
+        return sum(attempts.model_calls_of(found.id) for found in self.journal.walk())
+
+    async def status(self) -> str:
+        """Return the server's word for its state: running, backing-off, suspended, completed …"""
+        rows = await api.query_async(f"select status from sys_invocation where id = '{self.id}'")
+        return str(rows[0]["status"]) if rows else "unknown"
+
+    async def restart(self, *, keeping: int) -> "Invocation":
+        """Start it anew, as an invocation that takes over its first `keeping` steps as they are.
+
+        The steps after those run again, on the code that is served now.
+
+        Raises:
+            TourError: it has not completed, or has not so many steps.
+        """
+        entries = self.journal.entries
+        if not 0 <= keeping <= len(entries):
+            raise TourError(f"{self.target} has {len(entries)} steps, not {keeping} to keep.")
+        kept = entries[keeping - 1].index if keeping else 0
+        reply = await self._order(f"restart-as-new?from={kept}&deployment=latest")
+        return Invocation(reply.json()["new_invocation_id"], self.target, self._definition)
+
+    async def _order(self, what: str) -> httpx.Response:
+        return await asyncio.to_thread(api.admin, "PATCH", f"/invocations/{self.id}/{what}")
+
+
+class Finished(Recorded):
+    """An invocation that has completed.
+
+    Attributes:
+        result: what its handler returned.
+    """
+
+    def __init__(self, id: str, target: str, definition: AnyDefinition, result: Any) -> None:
+        """Keep the result beside the record."""
+        super().__init__(id, target, definition)
+        self.result = result
+
+
+class Invocation(Recorded):
+    """An invocation under way. It lives in the server and goes on, whether or not you wait."""
+
+    async def result(self, timeout: float = 60) -> Any:
+        """Wait for its result and return it.
+
+        Raises:
+            InvocationFailed: its handler failed for good; with the server's message and status.
+            TourError: it is paused, it fails in the same way again and again, nobody serves it,
+                or it has not completed after `timeout` seconds.
+        """
+        patience = Patience(self.id, self.target, timeout)
+        waiting = asyncio.ensure_future(self._attached())
+        try:
+            while not await within(patience.interval, waiting):
+                output.show(self.id)
+                await patience.check()
+        finally:
+            waiting.cancel()
+            output.show(self.id)
+        reply = waiting.result()
+        if reply.is_error:
+            raise InvocationFailed(self.target, api.message_of(reply), reply.status_code)
+        return self._definition.handler_io.output_serde.deserialize(reply.content)
+
+    async def until(self, what: str, *, tries: int = 1, timeout: float = 30) -> None:
+        """Wait until a step of this name has begun, or until the invocation is in this state.
+
+        Args:
+            what: a step's name, or a state such as "suspended".
+            tries: how many tries at steps of this name to wait for.
+            timeout: in seconds.
+
+        Raises:
+            TourError: it completed without that, it is stuck, or time is up.
+        """
+        patience = Patience(self.id, self.target, timeout)
+        while True:
+            found = await asyncio.to_thread(records.read, self.id)
+            if found.status == what or found.tries(what) >= tries:
+                return
+            if found.status == "completed":
+                raise TourError(f"{self.target} completed before {what!r}; steps: {found.steps}.")
+            await patience.check()
+            await asyncio.sleep(0.02)
+
+    async def cancel(self) -> None:
+        """Ask it to stop: its handler sees a TerminalError with status 409, and can clean up."""
+        await self._order("cancel")
+
+    async def kill(self) -> None:
+        """End it at once; its handler is not asked, and nothing is cleaned up."""
+        await self._order("kill")
+
+    async def resume(self) -> None:
+        """Let it go on now: one that is paused, or one that waits for its next retry."""
+        await self._order("resume")
+
+    async def _attached(self) -> httpx.Response:
+        """Return the response to the invocation, also if the server dies in between."""
+        while True:
+            try:
+                path = f"/restate/invocation/{self.id}/attach"
+                return await api.ingress("GET", path, timeout=None)
+            except httpx.TransportError:
+                await asyncio.sleep(0.1)
+
+
+async def send(handler: AnyHandler, arg: Any = None, key: str | None = None) -> Invocation:
+    """Hand an invocation to Restate and return at once.
+
+    Args:
+        handler: a function that is decorated as a handler of a service.
+        arg: what it takes: a value of its type, or the same as JSON (a dict for a model).
+        key: of the virtual object or the workflow.
+
+    Raises:
+        InvocationFailed: Restate does not accept it; with the server's message and status.
+        TourError: the handler needs a key, or takes none.
+    """
+    definition = handler_from_callable(handler)
+    target = _target(definition, key)
+    path = "".join(f"/{quote(part, safe='')}" for part in target.split("/", 2)) + "/send"
+    # The key lets a send be repeated when the server dies before it has answered.
+    headers = {} if definition.kind == "workflow" else {"idempotency-key": uuid4().hex}
+    body = _encoded(definition, arg)
+    if body:
+        headers["content-type"] = definition.handler_io.content_type
+    try:
+        reply = await api.ingress("POST", path, content=body, headers=headers)
+    except httpx.TransportError:
+        reply = await api.ingress("POST", path, content=body, headers=headers)
+    if reply.is_error:
+        raise InvocationFailed(target, api.message_of(reply), reply.status_code)
+    invocation = Invocation(reply.json()["invocationId"], target, definition)
+    output.claim(invocation.id)
+    return invocation
+
+
+async def call(
+    handler: AnyHandler, arg: Any = None, key: str | None = None, *, timeout: float = 60
+) -> Finished:
+    """Call a handler through Restate and wait until it has finished.
+
+    Takes what `send` takes, and raises what `send` and `Invocation.result` raise.
+    """
+    invocation = await send(handler, arg, key)
+    result = await invocation.result(timeout)
+    return Finished(invocation.id, invocation.target, handler_from_callable(handler), result)
+
+
+async def approve(invocation: Invocation, value: Any = True) -> None:
+    """Resolve the awakeable that an invocation waits for, its own or one of its children's.
+
+    Raises:
+        TourError: it waits for none.
+    """
+    awakeable = await _awaited(invocation)
+    path, body = f"/restate/awakeables/{awakeable.id}/resolve", json.dumps(value)
+    await _answer(path, body, "application/json")
+
+
+async def reject(invocation: Invocation, reason: str = "rejected") -> None:
+    """Reject the awakeable that an invocation waits for: its handler sees a TerminalError.
+
+    Raises:
+        TourError: it waits for none.
+    """
+    awakeable = await _awaited(invocation)
+    await _answer(f"/restate/awakeables/{awakeable.id}/reject", reason, "text/plain")
+
+
+async def _answer(path: str, body: str, content_type: str) -> None:
+    reply = await api.ingress("POST", path, content=body, headers={"content-type": content_type})
+    if reply.is_error:
+        raise TourError(f"Restate answers {reply.status_code}: {api.message_of(reply)}")
+
+
+async def _awaited(invocation: Invocation) -> Step:
+    """Return the oldest awakeable without an answer, waiting for it if the agent is on its way."""
+    patience = Patience(invocation.id, invocation.target, 30)
+    while True:
+        found = await asyncio.to_thread(records.read, invocation.id)
+        steps = [step for journal in found.walk() for step in journal.entries]
+        for step in steps:
+            if step.kind == "awakeable" and step.state == "waiting":
+                return step
+        if found.status == "completed":
+            raise TourError(f"{found.target} has completed: it waits for no approval.")
+        await patience.check()
+        await asyncio.sleep(0.02)
+
+
+def _target(definition: AnyDefinition, key: str | None) -> str:
+    service = definition.service_tag
+    if service.kind == "service" and key is not None:
+        raise TourError(f"{service.name} is a service and takes no key; drop key={key!r}.")
+    if service.kind != "service" and not key:
+        raise TourError(f"{service.name} is a {service.kind}: say which one with key=…")
+    return "/".join(filter(None, (service.name, key, definition.name)))
+
+
+def _encoded(definition: AnyDefinition, arg: Any) -> bytes:
+    """Encode an argument as the handler will read it; a dict may stand for a model."""
+    if isinstance(arg, dict | list):
+        return json.dumps(arg).encode()
+    encoded: bytes = definition.handler_io.input_serde.serialize(arg)
+    return encoded

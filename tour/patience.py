@@ -1,0 +1,120 @@
+"""How long a cell waits for an invocation, and what it says when waiting leads nowhere."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import httpx
+
+from tour import api
+from tour.errors import TourError
+
+__all__ = ["Patience", "within"]
+
+SAME_FAILURES = 4
+UNREACHABLE = "RT0010"
+CANCEL = 1  # the number of the signal that cancels; those above it are awakeables
+WAITING = (
+    "select status, retry_count, journal_size, last_failure, last_failure_error_code, "
+    "suspended_waiting_for_signals from sys_invocation where id = '{}'"
+)
+WHY_PAUSED = (
+    "select event_json from sys_journal_events where id = '{}' and event_type = 'TransientError' "
+    "order by appended_at desc limit 1"
+)
+
+
+async def within(seconds: float, future: "asyncio.Future[Any]") -> bool:
+    """Wait for a future, so long and no longer; return whether it is done."""
+    done, _ = await asyncio.wait({future}, timeout=seconds)
+    return bool(done)
+
+
+class Patience:
+    """Ends a wait that would not end by itself, with the reason and the next step.
+
+    Attributes:
+        interval: seconds between two looks at the invocation.
+    """
+
+    interval = 0.25
+    speaks_after = 5.0
+
+    def __init__(self, invocation: str, target: str, timeout: float) -> None:
+        """Begin to wait."""
+        self._id, self._target = invocation, target
+        self._began = self._looked = time.monotonic()
+        self._timeout = timeout
+        self._spoke = False
+        self._failing: tuple[object, ...] = ()
+        self._since = 0
+
+    async def check(self) -> None:
+        """Look at the invocation, at most once an interval.
+
+        Raises:
+            TourError: it is paused, fails again and again, has nobody who serves it, or time is up.
+        """
+        now = time.monotonic()
+        if now - self._looked < self.interval:
+            return
+        self._looked = now
+        row = await self._row()
+        if row["status"] == "paused":
+            raise TourError(await self._why_paused())
+        if row["status"] == "backing-off" and self._fails_again_and_again(row):
+            await self._give_up(row)
+        waited = now - self._began
+        if waited > self._timeout:
+            raise TourError(f"Waited {self._timeout:g} s. {self._state(row)}")
+        if waited > self.speaks_after and not self._spoke:
+            self._spoke = True
+            print(self._state(row))
+
+    async def _row(self) -> api.Row:
+        try:
+            rows = await api.query_async(WAITING.format(self._id))
+        except httpx.TransportError:  # the server died just now; the next look brings it back
+            rows = []
+        return rows[0] if rows else {"status": "not to be seen"}
+
+    def _fails_again_and_again(self, row: api.Row) -> bool:
+        """Tell whether it has failed at the same point, in the same way, often enough."""
+        failing = (row.get("journal_size"), _first_line(row))
+        if failing != self._failing:
+            self._failing, self._since = failing, row["retry_count"]
+        return bool(row["retry_count"] - self._since >= SAME_FAILURES - 1)
+
+    async def _give_up(self, row: api.Row) -> None:
+        if row.get("last_failure_error_code") == UNREACHABLE:
+            raise TourError(
+                f"Nobody serves {self._target} now ({_first_line(row)}). Nothing is lost: run the "
+                f"cell with tour.serve(...) and it goes on."
+            )
+        await asyncio.to_thread(api.admin, "PATCH", f"/invocations/{self._id}/pause")
+        raise TourError(
+            f"{self._target} fails again and again: {_first_line(row)}. The tour has paused it and "
+            f"nothing is lost: mend the cause, run the cell with tour.serve(...) again, then "
+            f"`await run.resume()`."
+        )
+
+    async def _why_paused(self) -> str:
+        rows = await api.query_async(WHY_PAUSED.format(self._id))
+        error = json.loads(rows[0]["event_json"])["error_message"] if rows else "it was told to"
+        return (
+            f"{self._target} is paused: {error}. Mend the cause, run the cell with tour.serve(...) "
+            f"again, then `await run.resume()`."
+        )
+
+    def _state(self, row: api.Row) -> str:
+        """Say how it stands, and what would move it."""
+        if signals := [n for n in row.get("suspended_waiting_for_signals", []) if n > CANCEL]:
+            waits = f"{len(signals)} approval" + "s" * (len(signals) > 1)
+            return f"{self._target} is suspended and waits for {waits}: tour.approve(run, True)."
+        failure = f", last failure: {_first_line(row)}" if row.get("last_failure") else ""
+        return f"{self._target} is {row['status']}{failure}."
+
+
+def _first_line(row: api.Row) -> str:
+    return str(row.get("last_failure", "no failure")).splitlines()[0]
