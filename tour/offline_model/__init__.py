@@ -98,7 +98,7 @@ class OfflineModel:
         Raises:
             ValueError: no completion could fail like that.
         """
-        if not isinstance(times, int) or times < 1:
+        if type(times) is not int or times < 1:
             raise ValueError(f"times is a number of completions, 1 or more, not {times!r}")
         self._faults.extend([Fault(kind, status, retry_after)] * times)
 

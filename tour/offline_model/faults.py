@@ -46,6 +46,10 @@ class Parts(Response):
             await send({"type": "http.response.body"})
 
 
+def _is_wait(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and 0 <= seconds < float("inf")
+
+
 @dataclass(frozen=True)
 class Fault:
     """How one completion is to fail.
@@ -66,7 +70,7 @@ class Fault:
             raise ValueError(f"kind {self.kind!r} has no HTTP status and no retry_after")
         if self.status is not None and self.status not in range(400, 600):
             raise ValueError(f"status is an HTTP error, 400 to 599, not {self.status!r}")
-        if self.retry_after is not None and not 0 <= self.retry_after < float("inf"):
+        if self.retry_after is not None and not _is_wait(self.retry_after):
             raise ValueError(f"retry_after is a number of seconds, not {self.retry_after!r}")
 
     async def response(self, request: Request) -> Response:

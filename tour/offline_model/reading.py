@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 
 __all__ = ["Json", "Reader", "refuses", "stems"]
@@ -15,14 +16,16 @@ SCANNED = 20_000  # characters of a message that are read: no message takes long
 DEEPEST = 4  # levels of a schema that contains itself
 LONGEST = 3  # items of a list that the schema does not bound
 
-SILENT = frozenset(
-    "a about am an and any are as ask at be bitte by call can check compare could create current "
-    "currently das der did die do does find for from get give given going hello help here hi home "
-    "how i if in info information is ist it its know like make me my need next no not now of on or "
-    "our outside please result right should show so tell than thanks that the there they this to "
-    "today tomorrow tonight tool two und use user using versus vs want was we week weekend what "
-    "what's when where which who why wie will with would yesterday you your".split()
-)
+# Words that say nothing of what a message is about.
+FILLERS = """
+    a about am an and any are as ask at be bitte by call can check compare could create current
+    currently das der did die do does find for from get give given going hello help here hi home
+    how i if in info information is ist it its know like make me my need next no not now of on or
+    our outside please result right should show so tell than thanks that the there they this to
+    today tomorrow tonight tool two und use user using versus vs want was we week weekend what
+    what's when where which who why wie will with would yesterday you your
+"""
+SILENT = frozenset(FILLERS.split())
 SYNONYMS = {  # by their first letters, as `stems` has them
     "weath": "cloud forec meteo rain raini snow storm sun sunny tempe umbre warm wette wind windy",
     "bill": "billi charg invoi paid pay payme plan price refun subsc",
@@ -34,6 +37,10 @@ PLACES = re.compile(r"\b(?:in|for|at|near|nach)\s(.{2,300}?)(?:[?!;:\n]|(?<!\bSt
 BETWEEN = re.compile(r"\s*[,/&]\s*|(?:^|\s+)(?:and|or|und|oder|vs|in|for|at|near|nach)\s+", re.I)
 CAPITALISED = re.compile(
     r"[^\W\d_a-zß-ÿ][\w'.-]+(?: (?:(?:de|del|da|la|of) )?[^\W\d_a-zß-ÿ][\w'-]+)*"
+)
+NOT_PLACES = re.compile(  # a person's name, and a capital that only opens a sentence
+    r"\b(?:[Mm]y name is|I am|I'm|[Cc]all me)\s[^.,!?;\n]*"
+    r"|^\s*\w+ (?!(?:and|or|und|please|today|tomorrow|now|weather|forecast)\b)(?=[a-zß-ÿ])"
 )
 NUMBER = re.compile(r"(?<![\w.,-])(?:[A-Z]{3})?[$€£]?(-?\d+(?:,\d{3})*(?:\.\d+)?)(k\b)?")
 MONEY = re.compile(r"[$€£]|\b[A-Z]{3}(?=\s?\d)|(?<=\d)\s?(?:[$€£]|[A-Z]{3}\b|dollars|euros)")
@@ -268,13 +275,13 @@ def _places(text: str) -> list[str]:
     named = [part for match in PLACES.finditer(text) for part in BETWEEN.split(match[1])]
     names = [_name(part) for part in named]
     if not any(names):
-        names = [_name(part) for part in CAPITALISED.findall(text)]
+        names = [_name(part) for part in CAPITALISED.findall(NOT_PLACES.sub("", text))]
     return list(dict.fromkeys(filter(None, names)))
 
 
 def _name(part: str) -> str:
     """A place's name without the small words around it; empty if there is none."""
-    words = part.strip(" .,!?'\"").split()
+    words = list(takewhile(lambda word: word[0].isalpha(), part.strip(" .,!?'\"").split()))
     while words and words[-1].lower() in SILENT:
         words.pop()
     while words and words[0].lower() in SILENT - {"the"} and words[0][0].isupper():

@@ -16,13 +16,14 @@ NO_RULE = (
 )
 
 LIMIT = re.compile(
-    r"(?:(?:more|greater|higher) than|above|over|exceed(?:s|ing)?|>)\s*[$€£]?\s*(\d+(?:,\d{3})*(?:\.\d+)?)"
+    r"(?:(?:more|greater|higher) than|above|over|exceed(?:s|ing)?|>)"
+    r"\s*[$€£]?\s*(\d+(?:,\d{3})*(?:\.\d+)?)"
 )
 FAILED = re.compile(r"\W*(?:error|failed|failure|tool not found|unknown tool)\b[\s:]*", re.I)
 FACT = re.compile(r"\bmy ([\w' ]{2,30}?) (?:is|are) ([^.,!?;\n]{1,80})", re.I)
 QUESTION = re.compile(r"\b(?:what|who|which|know|remember)\b.*\bmy ([\w' ]{2,30}?)\s*[?.!]*$", re.I)
-GOOD = set("good great love happy excellent fast nice helpful best glad reliable enjoy".split())
-BAD = set("bad poor hate slow broken terrible worst sad angry late awful disappoint fail".split())
+GOOD = {"best", "enjoy", "excellent", "fast", "glad", "good", "great", "happy", "love", "nice"}
+BAD = {"angry", "awful", "bad", "broken", "hate", "late", "poor", "sad", "slow", "terrible"}
 
 
 @dataclass(frozen=True)
