@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,11 +131,14 @@ def _fetch(os_name: str, cpu: str, lock: int) -> Path:
     """Install aside, prove that it works, then move it to its place in one step."""
     for leftover in home().glob("installing-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    log = home() / "logs" / "install.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_bytes(b"")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(
         prefix="installing-", dir=home(), ignore_cleanup_errors=True
     ) as folder:
-        work = _Work(Path(folder), _new_log(), lock)
+        work = _Work(Path(folder), log, lock)
         package = _npm_install(work, os_name, cpu)
         server = package / "bin" / "restate-server"
         (package / "size").write_text(str(server.stat().st_size))
@@ -152,9 +155,9 @@ def _npm_install(work: "_Work", os_name: str, cpu: str) -> Path:
     project = shutil.copytree(_NPM, work.folder / "project")
     # What a user's own npm settings must not change stands here; proxy and registry stay theirs.
     # The platform is Python's, not node's: under Rosetta the two differ.
-    flags = ["--ignore-scripts", "--include=optional", f"--os={os_name}", f"--cpu={cpu}"]
-    quiet = ["--install-strategy=hoisted", "--logs-max=0", "--loglevel=http", "--no-progress"]
-    command = [*npm, "ci", *flags, *quiet]
+    flags = ["--ignore-scripts", "--include=optional", "--install-strategy=hoisted"]
+    target = [f"--os={os_name}", f"--cpu={cpu}"]
+    command = [*npm, "ci", *flags, *target, "--loglevel=http", "--logs-max=0", "--no-progress"]
     work.run(command, project, f"Installing restate-server {VERSION} (80 MB to fetch, 220 MB here)")
     package = project / "node_modules" / f"{_PACKAGE}-{os_name}-{cpu}"
     if not _works(package / "bin" / "restate-server"):
@@ -184,13 +187,6 @@ def _npm_is_good(npm: str) -> bool:
     answer = subprocess.run([npm, "--version"], capture_output=True, text=True, check=False)
     major = re.match(r"\d+", answer.stdout)
     return answer.returncode == 0 and major is not None and int(major[0]) >= _OLDEST_NPM
-
-
-def _new_log() -> Path:
-    log = home() / "logs" / "install.log"
-    log.parent.mkdir(exist_ok=True)
-    log.write_bytes(b"")
-    return log
 
 
 @dataclass(frozen=True)
@@ -256,7 +252,7 @@ def _show_progress(process: "subprocess.Popen[bytes]", folder: Path, label: str)
             process.wait(pause)
             break
         except subprocess.TimeoutExpired:
-            line = f"{label} … {_megabytes(folder)} MB, {time.monotonic() - began:.0f} s"
+            line = f"{label} … {_megabytes(folder)} MB, {int(time.monotonic() - began)} s"
             print(f"\r{line}" if in_place else line, end="" if in_place else "\n", flush=True)
     if in_place:
         print("\r" + " " * (len(label) + 20), end="\r", flush=True)
@@ -266,10 +262,8 @@ def _megabytes(folder: Path) -> int:
     size = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            try:
+            with suppress(OSError):  # it was moved or removed under our eyes
                 size += (Path(parent) / name).lstat().st_size
-            except OSError:  # it was moved or removed under our eyes
-                continue
     return size // 1_000_000
 
 
