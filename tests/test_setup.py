@@ -1,0 +1,172 @@
+"""The set-up's files agree with each other, and make does each piece of work once."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NPM = ROOT / "tour" / "npm"
+LOCKS = [ROOT / "requirements.lock", NPM / "node.lock"]
+DIRECT = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+
+
+def locked(lock: Path) -> list[tuple[Requirement, list[str]]]:
+    """Return every requirement of a lock with its hashes."""
+    text = re.sub(r"^#.*\n", "", lock.read_text(), flags=re.MULTILINE).replace("\\\n", "")
+    entries = [line.split("--hash=") for line in text.splitlines()]
+    return [(Requirement(first), [mark.strip() for mark in marks]) for first, *marks in entries]
+
+
+# ---- the locks
+
+
+@pytest.mark.parametrize("needed", DIRECT)
+def test_the_lock_pins_every_direct_dependency(needed: str) -> None:
+    wanted = Requirement(needed)
+    pins = [
+        next(iter(entry.specifier)).version
+        for entry, _ in locked(ROOT / "requirements.lock")
+        if canonicalize_name(entry.name) == canonicalize_name(wanted.name)
+    ]
+    assert pins, f"{wanted.name} is not in the lock: run make lock"
+    assert all(pin in wanted.specifier for pin in pins), f"{needed} is locked to {pins}"
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_line_of_a_lock_is_one_version_with_hashes(lock: Path) -> None:
+    assert locked(lock)
+    for entry, hashes in locked(lock):
+        assert [spec.operator for spec in entry.specifier] == ["=="], entry
+        assert hashes, f"{entry} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", mark) for mark in hashes), entry
+
+
+@pytest.mark.parametrize("lock", [*LOCKS, NPM / "package-lock.json"], ids=lambda lock: lock.name)
+def test_no_lock_names_a_registry_or_a_machine(lock: Path) -> None:
+    assert not re.search(r"://|resolved|index-url|find-links|/home/|/root/|/tmp/", lock.read_text())
+
+
+def test_nest_asyncio_is_locked_only_where_it_works() -> None:
+    markers = {entry.name: entry.marker for entry, _ in locked(ROOT / "requirements.lock")}
+    marker = markers["nest-asyncio"]
+    assert marker is not None
+    works = {"3.13": True, "3.14": False}
+    assert {v: marker.evaluate({"python_full_version": f"{v}.0"}) for v in works} == works
+    assert "nest-asyncio2" in markers
+
+
+def test_the_npm_lock_holds_the_pinned_server_for_every_platform() -> None:
+    pin = json.loads((NPM / "package.json").read_text())["dependencies"]
+    packages = json.loads((NPM / "package-lock.json").read_text())["packages"]
+    assert packages[""]["dependencies"] == pin
+    for platform in ["linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64"]:
+        package = packages[f"node_modules/@restatedev/restate-server-{platform}"]
+        assert package["version"] == pin["@restatedev/restate-server"]
+    del packages[""]
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
+
+
+# ---- conda and Binder
+
+
+def test_the_conda_environment_is_the_project_s_python_and_its_lock() -> None:
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = conda["dependencies"]
+    assert conda["name"] == PROJECT["name"]
+    assert Requirement(python).specifier == SpecifierSet(PROJECT["requires-python"])
+    assert pip == "pip"
+    assert packages == {"pip": ["--requirement requirements.lock"]}
+    assert os.access(ROOT / "postBuild", os.X_OK)
+
+
+# ---- make
+
+
+def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make as a shell would: without what an outer make or its caller has set."""
+    env = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL", "PYTHON"}}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def checkout(folder: Path) -> Path:
+    """Make a small checkout: the real Makefile, and a lock of what installs the package."""
+    (folder / "tour").mkdir(parents=True)
+    for name in ["Makefile", "pyproject.toml", "README.md", "LICENSE"]:
+        shutil.copy(ROOT / name, folder)
+    (folder / "tour" / "__init__.py").write_text('"""Empty."""\n')
+    text = (ROOT / "requirements.lock").read_text()
+    flit = re.search(r"^flit-core==.*\n(?: +--hash.*\n)+", text, re.MULTILINE)
+    assert flit
+    (folder / "requirements.lock").write_text(flit[0])
+    return folder
+
+
+def make_old(folder: Path, stamp: str) -> None:
+    """Set a file's time back, so that what is changed now is newer whatever the clock's grain."""
+    os.utime(folder / stamp, (1_600_000_000, 1_600_000_000))
+
+
+def fake_python(script: Path, body: str) -> Path:
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(0o755)
+    return script
+
+
+def test_help_lists_every_target_and_is_what_make_alone_does() -> None:
+    shown = make(ROOT)
+    named = [line.split()[1] for line in shown.stdout.splitlines()]
+    assert named == ["help", "lab", "test", "check", "notebooks", "lock", "clean"]
+    assert shown.stdout == make(ROOT, "help").stdout
+
+
+def test_an_unfit_python_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "tour of agents")
+    old = fake_python(tmp_path / "old", 'test "$1" = --version && echo Python 3.10.13')
+    bare = fake_python(tmp_path / "bare", 'case "$2" in *ensurepip*) exit 1;; esac')
+    for python, said in {
+        old: "Python 3.10.13 is not for this course: install Python 3.11 to 3.14",
+        tmp_path / "none": f"There is no {tmp_path / 'none'} here: install Python 3.11 to 3.14",
+        bare: f"{bare} cannot make virtual environments: on Debian or Ubuntu, apt install",
+    }.items():
+        ran = make(folder, ".venv/ready", f"PYTHON={python}")
+        assert ran.returncode
+        assert ran.stderr.splitlines()[0].startswith(said)
+        assert not (folder / ".venv").exists()
+
+
+def test_set_up_is_done_once_and_again_when_it_must_be(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "tour of agents")
+    good = (folder / "requirements.lock").read_text()
+    ready = (".venv/ready", f"PYTHON={sys.executable}")
+
+    first = make(folder, *ready)
+    assert first.returncode == 0, first.stderr
+    assert "Successfully installed flit-core" in first.stdout
+    assert "up to date" in make(folder, ".venv/ready").stdout, "it was done twice"
+    (folder / "requirements.lock").write_text(good + "\n")
+    make_old(folder, ".venv/made-by")
+    assert "-m venv --clear" in make(folder, "-n", ".venv/ready").stdout, "a new lock went unseen"
+    make_old(folder, "requirements.lock")
+    assert "up to date" in make(folder, ".venv/ready").stdout
+
+    stamp = (folder / ".venv" / "made-by").rename(tmp_path / "stamp")
+    assert "-m venv --clear" in make(folder, "-n", ".venv/ready").stdout, "half of it was trusted"
+    stamp.rename(folder / ".venv" / "made-by")
+    other = make(folder, "-n", ".venv/ready", "PYTHON=python3.99")
+    assert "python3.99" in other.stdout, "another Python went unseen"
+    moved = folder.rename(tmp_path / "moved")
+    assert "-m venv --clear" in make(moved, "-n", ".venv/ready").stdout, "a move went unseen"
