@@ -3,7 +3,7 @@
 from tour.endpoint import serve
 from tour.errors import InvocationFailed, TourError
 from tour.exercises import check, hint
-from tour.invocation import approve, call, reject, send
+from tour.invocation import approve, call, latest, reject, send
 from tour.session import offline, start
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "call",
     "check",
     "hint",
+    "latest",
     "offline",
     "reject",
     "send",

@@ -15,7 +15,7 @@ import httpx
 from tour import server
 from tour.errors import TourError
 
-__all__ = ["Row", "admin", "ingress", "message_of", "query", "query_async"]
+__all__ = ["Row", "admin", "ingress", "message_of", "output_of", "query", "query_async"]
 
 Row = dict[str, Any]
 
@@ -56,6 +56,17 @@ def admin(method: str, path: str, **options: Any) -> httpx.Response:
         httpx.TransportError: no connection, or no answer within 10 seconds.
     """
     return _checked(_submit(method, server.ensure().admin + path, **options).result())
+
+
+def output_of(invocation: str) -> Any:
+    """Return what a completed invocation returned, as JSON has it; None if it returned nothing.
+
+    Raises:
+        TourError: it failed or has not completed; the message is the server's.
+    """
+    url = f"{server.ensure().ingress}/restate/invocation/{invocation}/output"
+    response = _checked(_submit("GET", url).result())
+    return response.json() if response.content else None
 
 
 def query(sql: str) -> list[Row]:

@@ -200,7 +200,9 @@ def _imports_first(code: str) -> str:
         for number in range(node.lineno - 1, node.end_lineno or node.lineno):
             lines[number] = ""
     statements = {ast.unparse(node) for node in imports}
-    known = [line for line in statements if line.split()[1].split(".")[0] in sys.stdlib_module_names]
+    known = [
+        line for line in statements if line.split()[1].split(".")[0] in sys.stdlib_module_names
+    ]
     foreign = sorted(statements - set(known), key=_import_order)
     body = re.sub(r"\n{3,}", "\n\n\n", "\n".join(lines)).strip()
     return "\n".join([*sorted(known, key=_import_order), "", *foreign, "", "", body, ""])

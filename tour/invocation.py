@@ -16,7 +16,7 @@ from tour.journal import Journal, Step
 from tour.patience import Patience, within
 from tour.timeline import Timeline
 
-__all__ = ["Finished", "Invocation", "approve", "call", "reject", "send"]
+__all__ = ["Finished", "Invocation", "approve", "call", "latest", "reject", "send"]
 
 AnyHandler = Callable[..., Awaitable[Any]]
 AnyDefinition = Handler[Any, Any]
@@ -201,6 +201,20 @@ async def call(
     invocation = await send(handler, arg, key)
     result = await invocation.result(timeout)
     return Finished(invocation.id, invocation.target, handler_from_callable(handler), result)
+
+
+def latest(handler: AnyHandler) -> Invocation:
+    """Return the newest invocation of a handler, also one that another kernel has made.
+
+    Raises:
+        TourError: Restate knows none.
+    """
+    definition = handler_from_callable(handler)
+    target = f"{definition.service_tag.name}/{definition.name}"
+    newest = records.latest(target)
+    if newest is None:
+        raise TourError(f"Restate knows no invocation of {target}: tour.send(...) makes one.")
+    return Invocation(newest, target, definition)
 
 
 async def approve(invocation: Invocation, value: Any = True) -> None:

@@ -88,7 +88,9 @@ class Journal:
         if not found:
             raise TourError(f"{self.target} has no step {name!r}. Its steps are {self.steps}.")
         if any(entry.attempts is None for entry in found):
-            raise TourError(f"Nobody counted the tries at {name!r}: it did not run under tour.serve.")
+            raise TourError(
+                f"Nobody counted the tries at {name!r}: it did not run under tour.serve."
+            )
         return [len(entry.attempts or ()) for entry in found]
 
     def tries(self, name: str) -> int:

@@ -12,7 +12,7 @@ from tour.attempts import Attempt
 from tour.errors import TourError
 from tour.journal import Journal, Kind, State, Step
 
-__all__ = ["read"]
+__all__ = ["latest", "read"]
 
 Row = dict[str, Any]
 
@@ -30,7 +30,7 @@ INVOCATIONS = (
 )
 ENTRIES = (
     "select id, index, entry_lite_json, appended_at, "
-    "case when entry_lite_json like '%\"result\":\"Failure\"%' then entry_json end as failure "
+    'case when entry_lite_json like \'%"result":"Failure"%\' then entry_json end as failure '
     "from sys_journal where id in ({}) order by id, index"
 )
 EVENTS = (
@@ -52,6 +52,16 @@ def read(invocation: str) -> Journal:
     if invocation not in records.invocations:
         raise TourError(f"Restate knows no invocation {invocation}; a finished one is kept a day.")
     return _journal(records, invocation)
+
+
+def latest(target: str) -> str | None:
+    """Return the newest invocation of a "Service/handler", whatever its key; None without one."""
+    service, handler = target.split("/")
+    rows = api.query(
+        f"select id from sys_invocation where target_service_name = '{service}' "
+        f"and target_handler_name = '{handler}' order by created_at desc limit 1"
+    )
+    return rows[0]["id"] if rows else None
 
 
 class _Records:
@@ -128,7 +138,9 @@ def _step(
     records: _Records,
 ) -> Step:
     kind, body = STEPS[row["kind"]], row["body"]
-    done = results.get(f"CompletionId {body.get('result_completion_id', body.get('completion_id'))}")
+    done = results.get(
+        f"CompletionId {body.get('result_completion_id', body.get('completion_id'))}"
+    )
     child = body.get("invocation_id")
     if kind == "send":
         done = row  # sent is done; how the child fares, its own journal tells

@@ -2,6 +2,8 @@
 
 import os
 
+import httpx
+
 from tour import output, server
 from tour.offline_model import OfflineModel
 
@@ -25,7 +27,9 @@ def start() -> None:
     _keep_proxies_away()
     running = server.up()
     output.collect()
-    print(f"Restate {running.version} at {running.ingress}, its UI at {running.admin}{_moved(running)}")
+    print(
+        f"Restate {running.version} at {running.ingress}, its UI at {running.admin}{_moved(running)}"
+    )
     print(f"Model: {_choose_model()}")
 
 
@@ -44,12 +48,19 @@ def _choose_model() -> str:
         return f"{_named_model()} at {url} (OPENAI_BASE_URL)."
     if key and key != OFFLINE_KEY:
         return f"{_named_model()} at OpenAI (OPENAI_API_KEY)."
-    if not url or not offline.answers(url):
+    if not url or not _answers(url):  # what another kernel has left in the environment may be gone
         url = offline.start()
     os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": OFFLINE_KEY}
     return (
         "the offline stand-in (rules, not a language model). Set OPENAI_API_KEY to use a real one."
     )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/models", timeout=1).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _named_model() -> str:

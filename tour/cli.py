@@ -1,0 +1,138 @@
+"""The `tour` command."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from tour import install, lab, server
+from tour.errors import TourError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run one command; exit with 1 and one clear sentence when it cannot do its work."""
+    arguments, rest = _parser().parse_known_args()
+    if rest and arguments.command != "lab":
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.rest = rest
+    try:
+        sys.exit(arguments.run(arguments))
+    except TourError as error:
+        sys.exit(f"tour {arguments.command}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tour", description="A tour of durable AI agents.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(name: str, run: Callable[..., int | None], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("doctor", _doctor, "check everything that the tour needs, and say what is missing")
+    add("up", _up, "start restate-server, or find the one that runs")
+    add("down", _down, "stop the restate-server that the tour started")
+    add("status", _status, "say what runs")
+    add(
+        "lab",
+        lambda arguments: lab.run(arguments.rest),
+        "open the course in JupyterLab; other arguments go to JupyterLab",
+    )
+    model = add("model", _model, "serve the offline model alone, for any OpenAI client")
+    model.add_argument("--port", type=int, default=8090, help="where on 127.0.0.1 (8090)")
+    export = add("export", _export, "write a notebook's agent as a project of its own")
+    export.add_argument("notebook", help='its number, such as "01"')
+    export.add_argument("folder", type=Path, help="an empty folder, or one that is not there yet")
+    return parser
+
+
+def _up(_: argparse.Namespace) -> None:
+    running = server.up()
+    print(f"Restate {running.version} at {running.ingress}, its UI at {running.admin}")
+
+
+def _down(_: argparse.Namespace) -> None:
+    print("Stopped restate-server." if server.down() else "No restate-server of the tour runs.")
+
+
+def _status(_: argparse.Namespace) -> int:
+    running = server.running()
+    if running is None:
+        print("No restate-server of the tour runs; `tour up` starts one.")
+        return 1
+    print(f"Restate at {running.ingress}, its UI at {running.admin}, process {running.pid or '?'}")
+    return 0
+
+
+def _model(arguments: argparse.Namespace) -> None:
+    from tour.session import offline  # noqa: PLC0415  not needed for the other commands
+
+    try:
+        url = offline.start(arguments.port)
+    except OSError as error:
+        raise TourError(
+            f"port {arguments.port}: {error.strerror}. Name another with --port."
+        ) from error
+    print(f"The offline stand-in answers at OPENAI_BASE_URL={url} (Ctrl-C ends it)", flush=True)
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    os.environ.setdefault("OPENAI_API_KEY", "none")  # the client wants one to be made at all
+    from tour.export import export  # noqa: PLC0415  it imports what the agents import
+
+    for path in export(arguments.notebook, arguments.folder):
+        print(path)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    problems = 0
+    for examine in (_packages, _home, _binary, _server_answers, _model_named):
+        try:
+            print(f"ok       {examine()}")
+        except TourError as error:
+            print(f"problem  {error}")
+            problems += 1
+    return min(problems, 1)
+
+
+def _packages() -> str:
+    names = ("restate-sdk", "openai", "jupyterlab", "ipykernel", "hypercorn")
+    found = ", ".join(f"{name} {version(name)}" for name in names)
+    return f"Python {sys.version.split()[0]} with {found}"
+
+
+def _home() -> str:
+    folder = install.home()
+    if not os.access(folder, os.W_OK):
+        raise TourError(f"{folder} is not yours to write to: set TOUR_HOME to a folder that is.")
+    return f"{folder}, {shutil.disk_usage(folder).free / 1e9:.0f} GB free"
+
+
+def _binary() -> str:
+    if not (os.environ.get("RESTATE_SERVER") or install.binary()):
+        raise TourError("restate-server is not installed: `make lab` or tour.start() installs it.")
+    return f"restate-server {install.VERSION} at {server.find()}"
+
+
+def _server_answers() -> str:
+    running = server.running()
+    return f"Restate at {running.ingress}" if running else "no server runs; `tour up` starts one"
+
+
+def _model_named() -> str:
+    url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
+    return f"the model: {url or ('OpenAI' if key else 'the offline stand-in')}"
+
+
+if __name__ == "__main__":
+    main()
