@@ -5,7 +5,6 @@ event loop: so it lives on a loop of its own, in a thread that ends with the pro
 """
 
 import asyncio
-import threading
 from concurrent.futures import Future
 from functools import cache
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 
 from tour import server
+from tour.asgi import LoopThread
 from tour.errors import TourError
 
 __all__ = ["Row", "admin", "ingress", "message_of", "output_of", "query", "query_async"]
@@ -21,10 +21,8 @@ Row = dict[str, Any]
 
 
 @cache
-def _loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="tour-api", daemon=True).start()
-    return loop
+def _thread() -> LoopThread:
+    return LoopThread("restate-api")
 
 
 @cache
@@ -34,7 +32,7 @@ def _client() -> httpx.AsyncClient:
 
 
 def _submit(method: str, url: str, **options: Any) -> "Future[httpx.Response]":
-    return asyncio.run_coroutine_threadsafe(_client().request(method, url, **options), _loop())
+    return _thread().submit(_client().request(method, url, **options))
 
 
 async def ingress(method: str, path: str, **options: Any) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""An ASGI app served on loopback by a thread of its own, which can be stopped at any moment."""
+"""ASGI apps served on loopback by a thread, each of which can be stopped at any moment."""
 
 from __future__ import annotations
 
@@ -6,85 +6,118 @@ import asyncio
 import socket
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import Context, ContextVar
 from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["App", "AsgiThread"]
+__all__ = ["App", "AsgiServer", "LoopThread"]
 
 App = Callable[[Any, Any, Any], Awaitable[None]]  # every library has its own types for this one
 
 GRACE = 0.1  # seconds that a handler has to end by itself once its connection is gone
 LAST_WAIT = 1.0  # seconds that stop() waits for a handler that blocks the loop, or never ends
 
+_server: ContextVar[AsgiServer | None] = ContextVar("server", default=None)
 
-class AsgiThread:
-    """Serves one ASGI app on 127.0.0.1, over HTTP/1.1 and HTTP/2, from a daemon thread.
 
-    The thread has its own event loop, so that code which blocks the caller's thread or loop
-    (a notebook's, say) never keeps it from answering.
+class LoopThread:
+    """An event loop in a daemon thread, for work that no cell may block and no cell waits for."""
+
+    def __init__(self, name: str) -> None:
+        """Start the thread."""
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_task_factory(_remember_task)
+        self.loop.set_exception_handler(lambda _loop, _context: None)  # this thread never prints
+        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Run a coroutine there, in a context of its own: none of the cell's belongs to it."""
+        return Context().run(asyncio.run_coroutine_threadsafe, work, self.loop)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller runs on this very thread, and so must not wait for it."""
+        return self._thread is threading.current_thread()
+
+
+def _remember_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    """Make a task, and note which server it works for: its own and its children's context say."""
+    task = asyncio.Task(work, loop=loop, **options)
+    if server := _server.get():
+        server.tasks.add(task)
+    return task
+
+
+class AsgiServer:
+    """Serves one ASGI app on 127.0.0.1, over HTTP/1.1 and HTTP/2.
+
+    Several servers may share a thread, and with it what belongs to an event loop: the clients of
+    the handlers that they serve.
 
     Attributes:
-        app: the app that serves the next request; assign another to swap it.
         port: the port it listens on.
+        tasks: what runs for it.
     """
 
-    def __init__(self, app: App, port: int = 0) -> None:
+    def __init__(self, app: App, thread: LoopThread, port: int = 0) -> None:
         """Listen on the port (0: any free one) and start serving; OSError if it is taken."""
-        self.app = app
+        self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self._app = app
+        self._loop_thread = thread
         self._listener = _Listener(port)
         self.port: int = self._listener.getsockname()[1]
-        self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name=f"asgi-{self.port}", daemon=True)
-        self._thread.start()
+        self._running = thread.submit(self._serve())
 
     @property
     def alive(self) -> bool:
         """Whether it still answers."""
-        return self._thread.is_alive() and not self._listener.severed
+        return not self._running.done() and not self._listener.severed
 
-    def stop(self) -> None:
-        """Cut every connection at once, give up the requests in flight, and free the port."""
+    def stop(self) -> bool:
+        """Cut every connection at once, give up the requests in flight, and free the port.
+
+        Returns:
+            Whether all of its work has ended; not so if a handler blocks the thread.
+        """
         self._listener.sever()
-        with suppress(RuntimeError):  # the loop has ended already
-            self._loop.call_soon_threadsafe(self._stopping.set)
-        if self._thread is not threading.current_thread():  # a handler cannot wait for itself
-            self._thread.join(LAST_WAIT)
-        self._listener.close()  # closed already, unless a handler still blocks the loop
-
-    def _run(self) -> None:
-        # Not asyncio.run: it would wait for the worker threads that handlers have started.
-        self._loop.set_exception_handler(lambda _loop, _context: None)  # this thread never prints
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._listener.close()
-            self._loop.close()
+        self._loop_thread.loop.call_soon_threadsafe(self._stopping.set)
+        if not self._loop_thread.is_here:  # a handler cannot wait for itself
+            with suppress(TimeoutError):
+                self._running.exception(LAST_WAIT)
+        self._listener.close()  # closed already, unless a handler still blocks the thread
+        return self._running.done()
 
     async def _serve(self) -> None:
         config = _Config()
         config.listener = self._listener
         config.errorlog = None
         config.keep_alive_timeout = 60.0  # longer than clients keep idle connections
-        app: App = self._dispatch
+        _server.set(self)
         stopping = self._stopping.wait
-        server = asyncio.create_task(serve(app, config, shutdown_trigger=stopping, mode="asgi"))
+        server = asyncio.create_task(
+            serve(self._dispatch, config, shutdown_trigger=stopping, mode="asgi")
+        )
         await stopping()
         await asyncio.wait({server}, timeout=GRACE)
         # Without end, because a handler may swallow a cancellation; stop() does not wait for it.
-        while rest := asyncio.all_tasks() - {asyncio.current_task()}:
+        while rest := {task for task in self.tasks if not task.done()}:
             for task in rest:
                 task.cancel()
             await asyncio.wait(rest, timeout=GRACE)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            return await self.app(scope, receive, send)
+            return await self._app(scope, receive, send)
         for phase in ("startup", "shutdown"):  # answered here: not every app knows this protocol
             await receive()
             await send({"type": f"lifespan.{phase}.complete"})

@@ -7,13 +7,14 @@ import zlib
 import restate
 
 from tour import api, output, server
-from tour.asgi import AsgiThread
+from tour.asgi import AsgiServer, LoopThread
 from tour.counting import AnyService, counted
 from tour.errors import TourError
 
 __all__ = ["Endpoint", "serve"]
 
 _endpoints: dict[int, "Endpoint"] = {}
+_threads: list[LoopThread] = []
 
 
 class Endpoint:
@@ -34,7 +35,7 @@ class Endpoint:
         self.port = port
         app = restate.app([counted(service) for service in services])
         try:
-            self._thread = AsgiThread(app, port)
+            self._server = AsgiServer(app, _thread(), port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -46,13 +47,14 @@ class Endpoint:
 
     def crash(self) -> None:
         """Cut every connection at once and lose all work in flight, as a dying machine does."""
-        self._thread.stop()
+        if not self._server.stop():
+            _threads.clear()  # a handler blocks this one: the next endpoint gets another
 
     stop = crash
 
     def __repr__(self) -> str:
         """Name the services, and whether they listen."""
-        state = "up" if self._thread.alive else "down"
+        state = "up" if self._server.alive else "down"
         return f"<Endpoint of {', '.join(self.services)}: {state}>"
 
 
@@ -80,6 +82,13 @@ def serve(*services: AnyService, port: int | None = None) -> Endpoint:
     _register(endpoint)
     _resume_backing_off(endpoint.services)
     return endpoint
+
+
+def _thread() -> LoopThread:
+    """Return the one thread of all endpoints: a client that the agents share knows one loop."""
+    if not _threads:
+        _threads.append(LoopThread("endpoint"))
+    return _threads[0]
 
 
 def _port_of(service: str) -> int:

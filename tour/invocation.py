@@ -172,7 +172,7 @@ async def send(handler: AnyHandler, arg: Any = None, key: str | None = None) -> 
         InvocationFailed: Restate does not accept it; with the server's message and status.
         TourError: the handler needs a key, or takes none.
     """
-    definition = handler_from_callable(handler)
+    definition: AnyDefinition = handler_from_callable(handler)
     target = _target(definition, key)
     path = "".join(f"/{quote(part, safe='')}" for part in target.split("/", 2)) + "/send"
     # The key lets a send be repeated when the server dies before it has answered.
@@ -209,7 +209,7 @@ def latest(handler: AnyHandler) -> Invocation:
     Raises:
         TourError: Restate knows none.
     """
-    definition = handler_from_callable(handler)
+    definition: AnyDefinition = handler_from_callable(handler)
     target = f"{definition.service_tag.name}/{definition.name}"
     newest = records.latest(target)
     if newest is None:

@@ -231,8 +231,10 @@ def _start(before: Server | None) -> Server:
 
 
 def _spawn(binary: Path, ingress: int, admin: int) -> Server:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RESTATE_")}
-    environment |= LEAN | {
+    # What the user has set for another Restate, or as a proxy for the world, is not for this one.
+    foreign = ("RESTATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(foreign)}
+    environment = kept | LEAN | {
         "RESTATE_BASE_DIR": str(install.home() / "data"),
         "RESTATE_BIND_IP": LOOPBACK,
         "RESTATE_BIND_PORT": str(_any_free_port()),
@@ -246,13 +248,14 @@ def _spawn(binary: Path, ingress: int, admin: int) -> Server:
         command, env=environment, stdout=subprocess.PIPE, check=True, start_new_session=True
     )
     pid = int(shell.stdout)
-    urls = (f"http://{LOOPBACK}:{port}" for port in (ingress, admin))
-    return Server(*urls, pid, _born(pid))
+    return Server(
+        f"http://{LOOPBACK}:{ingress}", f"http://{LOOPBACK}:{admin}", pid=pid, born=_born(pid)
+    )
 
 
 def _born(pid: int) -> float:
     try:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return 0.0
 

@@ -27,9 +27,8 @@ def start() -> None:
     _keep_proxies_away()
     running = server.up()
     output.collect()
-    print(
-        f"Restate {running.version} at {running.ingress}, its UI at {running.admin}{_moved(running)}"
-    )
+    where = f"{running.ingress}, its UI at {running.admin}{_moved(running)}"
+    print(f"Restate {running.version} at {where}")
     print(f"Model: {_choose_model()}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from tour.asgi import AsgiThread
+from tour.asgi import AsgiServer, LoopThread
 from tour.errors import TourError
 from tour.offline_model import routes
 from tour.offline_model.faults import Fault, Kind
@@ -47,7 +47,7 @@ class OfflineModel:
 
     def __init__(self) -> None:
         """Prepare; nothing listens before start."""
-        self._server: AsgiThread | None = None
+        self._server: AsgiServer | None = None
         self.reset()
 
     def start(self, port: int = 0) -> str:
@@ -57,7 +57,7 @@ class OfflineModel:
             The base URL for an OpenAI client.
         """
         if self._server is None or not self._server.alive:
-            self._server = AsgiThread(routes.build(self), port)
+            self._server = AsgiServer(routes.build(self), LoopThread("offline-model"), port)
         return self.url
 
     def stop(self) -> None:

@@ -1,0 +1,33 @@
+"""What every test and every notebook under test runs in: a home, a server and a model of its own."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tour import install, server
+
+HOME = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the installed server along into an empty home, where no learner's work lies."""
+    for name in [name for name in os.environ if name.startswith(("OPENAI_", "RESTATE_"))]:
+        del os.environ[name]
+    os.environ["RESTATE_SERVER"] = str(install.install())
+    config.stash[HOME] = Path(tempfile.mkdtemp(prefix="tour-test-"))
+    os.environ["TOUR_HOME"] = str(config.stash[HOME])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing running and nothing lying about."""
+    server.down()
+    shutil.rmtree(config.stash[HOME])
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio, as kernels do."""
+    return "asyncio"
