@@ -91,9 +91,10 @@ class AsgiServer:
         """
         self._listener.sever()
         self._loop_thread.loop.call_soon_threadsafe(self._stopping.set)
-        if not self._loop_thread.is_here:  # a handler cannot wait for itself
-            with suppress(TimeoutError):
-                self._running.exception(LAST_WAIT)
+        if self._loop_thread.is_here:  # called by one of its handlers, which cannot wait for itself
+            return True
+        with suppress(TimeoutError):
+            self._running.exception(LAST_WAIT)
         self._listener.close()  # closed already, unless a handler still blocks the thread
         return self._running.done()
 

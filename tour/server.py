@@ -234,13 +234,17 @@ def _spawn(binary: Path, ingress: int, admin: int) -> Server:
     # What the user has set for another Restate, or as a proxy for the world, is not for this one.
     foreign = ("RESTATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(foreign)}
-    environment = kept | LEAN | {
-        "RESTATE_BASE_DIR": str(install.home() / "data"),
-        "RESTATE_BIND_IP": LOOPBACK,
-        "RESTATE_BIND_PORT": str(_any_free_port()),
-        "RESTATE_INGRESS__BIND_PORT": str(ingress),
-        "RESTATE_ADMIN__BIND_PORT": str(admin),
-    }
+    environment = (
+        kept
+        | LEAN
+        | {
+            "RESTATE_BASE_DIR": str(install.home() / "data"),
+            "RESTATE_BIND_IP": LOOPBACK,
+            "RESTATE_BIND_PORT": str(_any_free_port()),
+            "RESTATE_INGRESS__BIND_PORT": str(ingress),
+            "RESTATE_ADMIN__BIND_PORT": str(admin),
+        }
+    )
     # The shell leaves at once: the server belongs to no kernel, and is nobody's zombie. A session
     # of its own, because the Stop button signals the kernel's whole process group.
     command = ["/bin/sh", "-c", '"$0" >"$1" 2>&1 & echo $!', str(binary), str(_log())]

@@ -16,8 +16,8 @@ def _every_effect_is_a_step(journal: Journal, result: Any) -> str | None:
             f"The journal has {journal.steps} and no step `get weather`: the weather was fetched "
             f"outside of it, so every replay fetches it again."
         )
-    if journal.steps != ["get weather", "LLM call"]:
-        return f"The steps should be `get weather`, then `LLM call`; they are {journal.steps}."
+    if journal.steps != ["LLM call", "get weather"]:
+        return f"The steps should be `LLM call`, then `get weather`; they are {journal.steps}."
     if not result:
         return "The steps are right, but the handler returned nothing."
     return None
@@ -43,8 +43,7 @@ EXERCISES = {
             "What is not a step leaves no trace in the journal. Which line of the handler talks "
             "to the world without one?",
             "ctx.run_typed takes the step's name, the function, and the function's arguments.",
-            "Hand over the function itself, `fetch_weather`, and `city=request.city`; await the "
-            "whole.",
+            "Hand over the function itself, `fetch_weather`, and `city=city`; await the whole.",
         ),
     ),
     "01.2": Exercise(
