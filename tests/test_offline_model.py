@@ -98,16 +98,33 @@ def model(running: OfflineModel) -> OfflineModel:
     return running
 
 
-@pytest.fixture
-def client(model: OfflineModel) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=model.url, api_key="any", max_retries=0) as client:
+@pytest.fixture(scope="module")
+def shared_client(running: OfflineModel) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=running.url, api_key="any", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-def http(model: OfflineModel) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=model.url) as client:
+def client(model: OfflineModel, shared_client: openai.OpenAI) -> openai.OpenAI:
+    assert model.calls == 0
+    return shared_client
+
+
+@pytest.fixture(scope="module")
+def shared_http(running: OfflineModel) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url) as client:
         yield client
+
+
+@pytest.fixture
+def http(model: OfflineModel, shared_http: httpx.Client) -> httpx.Client:
+    assert model.calls == 0
+    return shared_http
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.01)
 
 
 def user(*texts: str) -> list[dict[str, Any]]:
@@ -255,15 +272,15 @@ def test_tool_choice(client: openai.OpenAI, prompt: str, tool_choice: Any, round
     ],
 )
 @pytest.mark.parametrize("schema", [NESTED_CLAIM, CLAIM_SCHEMA])
-@pytest.mark.parametrize(("result", "word"), [("true", "Approved"), ("false", "Rejected")])
+@pytest.mark.parametrize("verdict", [("true", "Approved"), ("false", "Rejected")])
 def test_asks_a_human_above_the_limit(
     client: openai.OpenAI,
     prompt: str,
     amount: float | None,
     schema: dict[str, Any],
-    result: str,
-    word: str,
+    verdict: tuple[str, str],
 ) -> None:
+    result, word = verdict
     agent = Agent(client, [APPROVAL | {"parameters": schema}])
     answer = agent.run(prompt, CLAIM_RULES, lambda **_: result)
     if amount is None:
@@ -284,9 +301,9 @@ def test_limits_are_read(client: openai.OpenAI, rule: str) -> None:
     system = f"You decide about claims. If the amount is {rule} use human_approval."
     agent.run("Claim of 1001 EUR", system, lambda **_: "true")
     assert agent.called == ["human_approval"]
-    assert agent.run("Claim of 999 EUR", system) == (
-        f"Approved: 999 is not more than {rule.split()[-1].strip('$')}, so I decide it myself."
-    )
+    bound = rule.rpartition(" ")[2].strip("$")
+    answer = agent.run("Claim of 999 EUR", system)
+    assert answer == f"Approved: 999 is not more than {bound}, so I decide it myself."
 
 
 @pytest.mark.parametrize(
@@ -582,55 +599,50 @@ LOOSE = [
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "param"),
+    ("target", "body", "status", "param"),
     [
-        ("GET", "/nowhere", "", 404, None),
-        ("GET", "/chat/completions", "", 405, None),
-        ("POST", "/models", "", 405, None),
-        ("POST", "/chat/completions", "{", 400, None),
-        ("POST", "/chat/completions", "", 400, None),
-        ("POST", "/chat/completions", DEEP, 400, None),
-        ("POST", "/chat/completions", [], 400, None),
-        ("POST", "/chat/completions", {"model": "any"}, 400, "messages"),
-        ("POST", "/chat/completions", {"messages": user("a")}, 400, "model"),
-        ("POST", "/chat/completions", chat("a", model=3), 400, "model"),
-        ("POST", "/chat/completions", {"model": "any", "messages": []}, 400, "messages"),
-        ("POST", "/chat/completions", {"model": "any", "messages": "a"}, 400, "messages"),
-        ("POST", "/chat/completions", {"model": "any", "messages": [{}]}, 400, "messages.0.role"),
-        ("POST", "/chat/completions", {"model": "any", "messages": LOOSE}, 400, "messages"),
+        ("GET /nowhere", "", 404, None),
+        ("GET /chat/completions", "", 405, None),
+        ("POST /models", "", 405, None),
+        ("POST /chat/completions", "{", 400, None),
+        ("POST /chat/completions", "", 400, None),
+        ("POST /chat/completions", DEEP, 400, None),
+        ("POST /chat/completions", [], 400, None),
+        ("POST /chat/completions", {"model": "any"}, 400, "messages"),
+        ("POST /chat/completions", {"messages": user("a")}, 400, "model"),
+        ("POST /chat/completions", chat("a", model=3), 400, "model"),
+        ("POST /chat/completions", {"model": "any", "messages": []}, 400, "messages"),
+        ("POST /chat/completions", {"model": "any", "messages": "a"}, 400, "messages"),
+        ("POST /chat/completions", {"model": "any", "messages": [{}]}, 400, "messages.0.role"),
+        ("POST /chat/completions", {"model": "any", "messages": LOOSE}, 400, "messages"),
         (
-            "POST",
-            "/chat/completions",
+            "POST /chat/completions",
             chat("a", tools=[{"type": "function"}]),
             400,
             "tools.0.function",
         ),
         (
-            "POST",
-            "/chat/completions",
+            "POST /chat/completions",
             chat("a", tool_choice={"type": "function", "function": {"name": "f"}}),
             400,
             "tool_choice",
         ),
         (
-            "POST",
-            "/chat/completions",
+            "POST /chat/completions",
             chat("a", response_format={"type": "json_schema"}),
             400,
             "response_format",
         ),
-        ("POST", "/responses", {"model": "any"}, 400, "input"),
-        ("POST", "/responses", {"model": "any", "input": [3]}, 400, None),
+        ("POST /responses", {"model": "any"}, 400, "input"),
+        ("POST /responses", {"model": "any", "input": [3]}, 400, None),
         (
-            "POST",
-            "/responses",
+            "POST /responses",
             {"model": "any", "input": "a", "previous_response_id": "r"},
             400,
             "previous_response_id",
         ),
         (
-            "POST",
-            "/responses",
+            "POST /responses",
             {"model": "any", "input": "a", "tools": [{"type": "web_search"}]},
             400,
             None,
@@ -638,10 +650,10 @@ LOOSE = [
     ],
 )
 def test_refusals(
-    http: httpx.Client, method: str, path: str, body: Any, status: int, param: str | None
+    http: httpx.Client, target: str, body: Any, status: int, param: str | None
 ) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
-    reply = http.request(method, path, content=content)
+    reply = http.request(*target.split(), content=content)
     assert reply.status_code == status
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -714,33 +726,32 @@ def test_latency(model: OfflineModel, http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "raised", "attempts"),
+    ("fault", "outcome"),
     [
-        ({"status": 429}, openai.RateLimitError, 3),
-        ({"status": 500}, openai.InternalServerError, 3),
-        ({}, openai.InternalServerError, 3),
-        ({"status": 503}, openai.InternalServerError, 3),
-        ({"status": 599}, openai.InternalServerError, 3),
-        ({"status": 408}, openai.APIStatusError, 3),
-        ({"status": 409}, openai.ConflictError, 3),
-        ({"status": 401}, openai.AuthenticationError, 1),
-        ({"status": 400}, openai.BadRequestError, 1),
-        ({"status": 404}, openai.NotFoundError, 1),
-        ({"kind": "timeout"}, openai.APITimeoutError, 3),
-        ({"kind": "cut"}, openai.APIConnectionError, 3),
+        ({"status": 429}, (openai.RateLimitError, 3)),
+        ({"status": 500}, (openai.InternalServerError, 3)),
+        ({}, (openai.InternalServerError, 3)),
+        ({"status": 503}, (openai.InternalServerError, 3)),
+        ({"status": 599}, (openai.InternalServerError, 3)),
+        ({"status": 408}, (openai.APIStatusError, 3)),
+        ({"status": 409}, (openai.ConflictError, 3)),
+        ({"status": 401}, (openai.AuthenticationError, 1)),
+        ({"status": 400}, (openai.BadRequestError, 1)),
+        ({"status": 404}, (openai.NotFoundError, 1)),
+        ({"kind": "timeout"}, (openai.APITimeoutError, 3)),
+        ({"kind": "cut"}, (openai.APIConnectionError, 3)),
     ],
 )
 @pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.usefixtures("quick_retries")
 def test_faults(
     model: OfflineModel,
     client: openai.OpenAI,
-    monkeypatch: pytest.MonkeyPatch,
     fault: dict[str, Any],
-    raised: type[Exception],
-    attempts: int,
+    outcome: tuple[type[Exception], int],
     api: str,
 ) -> None:
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.01)
+    raised, attempts = outcome
     model.fail(attempts, **fault)
     trying = client.with_options(max_retries=2, timeout=0.3 if "kind" in fault else 10)
 

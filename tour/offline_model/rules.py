@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 from tour.offline_model.reading import Json, Reader, refuses, stems
@@ -140,25 +141,22 @@ def _arguments(tool: Tool, reader: Reader, *, forced: bool) -> tuple[list[Json],
     lacking = next((name for name in required if not found.get(name)), "")
     if lacking:
         return ([reader.complete("", schema)] if forced else []), lacking
-    groups: dict[str, list[str]] = {}
+    shared = Counter[str]()  # two numbers for two properties: one each, in order
+    first = {}
     for name, values in found.items():
         if values:
-            groups.setdefault(str(values), []).append(name)
-    base = {
-        name: found[name][min(place, len(found[name]) - 1)]
-        for names in groups.values()
-        for place, name in enumerate(names)
-    }
-    several = [
-        n for n in required if isinstance(found[n][0], str) and len(groups[str(found[n])]) == 1
-    ]
-    many = next((name for name in several if len(found[name]) > 1), "")
-    return [{**base, many: value} for value in found[many]] if many else [base], ""
+            first[name] = values[min(shared[str(values)], len(values) - 1)]
+            shared[str(values)] += 1
+    for name in required:
+        values = found[name]
+        if len(values) > 1 and isinstance(values[0], str) and shared[str(values)] == 1:
+            return [{**first, name: value} for value in values], ""
+    return [first], ""
 
 
 @dataclass(frozen=True)
 class _Limit:
-    """An instruction like "more than 1000: ask": the words of such an instruction, and where the user's amount is."""
+    """An instruction like "more than 1000: ask a human", and the amount that the user names."""
 
     words: set[str]
     bound: str
@@ -233,7 +231,7 @@ def _decision(talk: Conversation, reader: Reader) -> str:
 
 
 def _option(talk: Conversation, _reader: Reader) -> str:
-    """For "respond with x if …, and y otherwise": the first one whose condition the message meets."""
+    """For "respond with x if …, and y otherwise": the first whose condition is met."""
     match = re.search(r"respond with (.+?)(?:[.\n]|$)", talk.system, re.I)
     options = re.split(r",?\s+(?:or|and)\s+|,\s*", match[1]) if match else []
     for option in options if len(options) > 1 else []:
