@@ -1007,6 +1007,15 @@ def test_loopback_only() -> None:
     server.stop()
 
 
+def test_small_writes_are_sent_at_once() -> None:
+    server = AsgiThread(App())
+    with httpx.Client() as client:  # keeps its connection, so that it can be looked at
+        client.get(f"http://127.0.0.1:{server.port}/answer")
+        (accepted,) = server._listener._accepted
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    server.stop()
+
+
 def test_a_failing_handler_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     server = AsgiThread(App())
     assert httpx.get(f"http://127.0.0.1:{server.port}/fail").status_code == 500
