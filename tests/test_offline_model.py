@@ -468,6 +468,10 @@ def test_answers_by_schema(client: openai.OpenAI) -> None:
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, None),
         ({"enum": ["b", "a"]}, "b"),
         ({"const": 7}, 7),
+        ({"const": "y", "type": "string", "description": "the text"}, "y"),
+        ({"type": "string", "default": "z"}, "z"),
+        ({"type": "integer", "maximum": -3}, -3),
+        ({"type": "number", "exclusiveMinimum": 4}, 5),
         ({"type": "boolean"}, False),
         ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [0, 0]),
         ({"allOf": [{"type": "integer"}]}, 0),
@@ -905,12 +909,12 @@ class App:
         self.word = word
         self.entered = threading.Event()
         self.released = threading.Event()
-        self.versions: list[str] = []
+        self.scopes: list[str] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope["type"])
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        self.versions.append(scope["http_version"])
         await getattr(self, scope["path"][1:])(receive)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": self.word.encode()})
@@ -976,8 +980,10 @@ def test_stop_with_a_request_in_flight(path: str, capfd: pytest.CaptureFixture[s
 
 
 def test_swap() -> None:
-    server = AsgiThread(App("one"))
+    one = App("one")
+    server = AsgiThread(one)
     assert get(server, "answer") == "one"
+    assert one.scopes == ["http"]  # the lifespan protocol is answered before it gets there
     server.app = App("two")
     assert get(server, "answer") == "two"
     server.stop()
