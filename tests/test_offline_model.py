@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -680,6 +681,30 @@ def test_keys(http: httpx.Client, headers: dict[str, str], status: int) -> None:
     assert reply.status_code == http.get("/models", headers=headers).status_code == status
     if status == 401:
         assert reply.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/chat/completions", {"authorization": "Bearer sk-wrong"}, 401),
+        ("/models", {}, 405),
+        ("/nowhere", {}, 404),
+    ],
+)
+def test_a_refusal_keeps_the_connection(
+    model: OfflineModel, path: str, headers: dict[str, str], status: int
+) -> None:
+    address = httpx.URL(model.url)
+    connection = HTTPConnection(address.host, address.port or 0, timeout=20)
+    connection.request("POST", f"/v1{path}", headers=headers | {"content-length": "2"})
+    time.sleep(0.1)  # refused by now, were it not to wait for the body
+    connection.send(b"{}")
+    reply = connection.getresponse()
+    assert (reply.status, "error" in json.loads(reply.read())) == (status, True)
+    connection.auto_open = 0
+    connection.request("GET", "/v1/models")
+    assert connection.getresponse().read()
+    connection.close()
 
 
 @pytest.mark.parametrize("part", ["in Rome { ", "my a ", "more than ", "a, ", "respond with a or "])

@@ -64,7 +64,7 @@ def build(model: OfflineModel) -> Starlette:
             Route("/v1/chat/completions", complete, methods=["POST"]),
             Route("/v1/responses", complete, methods=["POST"]),
         ],
-        exception_handlers={HTTPException: _failed, Exception: _failed},
+        exception_handlers={HTTPException: _turned_away, Exception: _broken},
     )
 
 
@@ -90,7 +90,13 @@ def _refused(problem: Exception) -> Response:
     return error(400, f"{param or 'body'}: {first['msg']}", param=param or None)
 
 
-async def _failed(_request: Request, problem: Exception) -> Response:
-    if isinstance(problem, HTTPException):
-        return error(problem.status_code, problem.detail, headers=dict(problem.headers or {}))
+async def _turned_away(request: Request, problem: Exception) -> Response:
+    # The server closes a connection whose request has not been read to its end, and a client
+    # that keeps its connections would run into that with its next request.
+    await request.body()
+    assert isinstance(problem, HTTPException)
+    return error(problem.status_code, problem.detail, headers=dict(problem.headers or {}))
+
+
+async def _broken(_request: Request, problem: Exception) -> Response:
     return error(500, f"The offline stand-in has a bug: {problem!r}")
