@@ -516,6 +516,8 @@ def test_chat_stream(client: openai.OpenAI) -> None:
     assert last.choices == []
     assert last.usage is not None
     assert all(chunk.usage is None for chunk in chunks)
+    stream = client.chat.completions.create(model="any", messages=said, stream=True)
+    assert all(chunk.choices and chunk.usage is None for chunk in stream)
 
 
 def test_chat_stream_of_tool_calls(client: openai.OpenAI) -> None:
@@ -583,6 +585,11 @@ def test_same_request_same_bytes(http: httpx.Client, path: str, body: dict[str, 
 def test_models(client: openai.OpenAI) -> None:
     assert [each.id for each in client.models.list()] == ["offline-stand-in"]
     assert client.models.retrieve("gpt-4o").id == "offline-stand-in"
+
+
+def test_time_stands_still(http: httpx.Client) -> None:
+    reply = http.post("/chat/completions", json=chat("a")).json()
+    assert reply["created"] == 1_750_000_000  # also in another process, on another day
 
 
 def test_fields_it_does_not_know_are_ignored(http: httpx.Client) -> None:

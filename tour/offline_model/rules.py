@@ -111,8 +111,6 @@ def _calls(talk: Conversation, reader: Reader) -> tuple[list[Call], str]:
 
 def _wanted(talk: Conversation, reader: Reader, *, forced: bool) -> list[tuple[Tool, bool]]:
     """The tools that fit, each with whether the user's own words ask for it."""
-    if talk.choice == "none":
-        return []
     tools = [tool for tool in talk.tools if talk.choice in {"auto", "required", tool.name}]
     limit = _limit(talk, reader)
     if limit and not limit.exceeded:
