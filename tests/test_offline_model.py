@@ -239,6 +239,12 @@ def test_asks_for_the_city(client: openai.OpenAI, prompt: str) -> None:
     assert agent.rounds == []
 
 
+def test_reads_the_beginning_of_a_long_message(client: openai.OpenAI) -> None:
+    agent = Agent(client, [WEATHER])
+    agent.run(f"Weather in Lagos? {'x ' * 10_000} And in Oslo?")
+    assert agent.cities == [["Lagos"]]
+
+
 @pytest.mark.parametrize("prompt", ["Hello!", "Tell me a joke", "Write a poem about the sea"])
 def test_never_pretends(client: openai.OpenAI, prompt: str) -> None:
     assert Agent(client, [WEATHER]).run(prompt, "You provide weather updates.") == NO_RULE
@@ -312,6 +318,7 @@ def test_limits_are_read(client: openai.OpenAI, rule: str) -> None:
     [
         (ANALYSES, "eligible", "Approved"),
         (ANALYSES, "not eligible", "Rejected"),
+        (ANALYSES, '{"fraud": false}', "Approved"),
         (
             [function("calculate_metrics", "Calculate claim metrics.", NESTED_CLAIM)],
             "[]",
