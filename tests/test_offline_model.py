@@ -826,6 +826,8 @@ def test_a_cut_comes_in_mid_reply(model: OfflineModel, http: httpx.Client, strea
         with pytest.raises(httpx.RemoteProtocolError):
             parts += everything
     assert b"".join(parts).startswith(b"data: {" if stream else b"{")
+    assert b"[DONE]" not in b"".join(parts)
+    assert b'usage": {' not in b"".join(parts)
     assert model.tokens.total > 0  # it was written, and would be billed
 
 
