@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -98,16 +99,33 @@ def model(running: OfflineModel) -> OfflineModel:
     return running
 
 
-@pytest.fixture
-def client(model: OfflineModel) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=model.url, api_key="any", max_retries=0) as client:
+@pytest.fixture(scope="module")
+def shared_client(running: OfflineModel) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=running.url, api_key="any", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-def http(model: OfflineModel) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=model.url) as client:
+def client(model: OfflineModel, shared_client: openai.OpenAI) -> openai.OpenAI:
+    assert model.calls == 0
+    return shared_client
+
+
+@pytest.fixture(scope="module")
+def shared_http(running: OfflineModel) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url) as client:
         yield client
+
+
+@pytest.fixture
+def http(model: OfflineModel, shared_http: httpx.Client) -> httpx.Client:
+    assert model.calls == 0
+    return shared_http
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.01)
 
 
 def user(*texts: str) -> list[dict[str, Any]]:
@@ -221,6 +239,12 @@ def test_asks_for_the_city(client: openai.OpenAI, prompt: str) -> None:
     assert agent.rounds == []
 
 
+def test_reads_the_beginning_of_a_long_message(client: openai.OpenAI) -> None:
+    agent = Agent(client, [WEATHER])
+    agent.run(f"Weather in Lagos? {'x ' * 10_000} And in Oslo?")
+    assert agent.cities == [["Lagos"]]
+
+
 @pytest.mark.parametrize("prompt", ["Hello!", "Tell me a joke", "Write a poem about the sea"])
 def test_never_pretends(client: openai.OpenAI, prompt: str) -> None:
     assert Agent(client, [WEATHER]).run(prompt, "You provide weather updates.") == NO_RULE
@@ -255,15 +279,15 @@ def test_tool_choice(client: openai.OpenAI, prompt: str, tool_choice: Any, round
     ],
 )
 @pytest.mark.parametrize("schema", [NESTED_CLAIM, CLAIM_SCHEMA])
-@pytest.mark.parametrize(("result", "word"), [("true", "Approved"), ("false", "Rejected")])
+@pytest.mark.parametrize("verdict", [("true", "Approved"), ("false", "Rejected")])
 def test_asks_a_human_above_the_limit(
     client: openai.OpenAI,
     prompt: str,
     amount: float | None,
     schema: dict[str, Any],
-    result: str,
-    word: str,
+    verdict: tuple[str, str],
 ) -> None:
+    result, word = verdict
     agent = Agent(client, [APPROVAL | {"parameters": schema}])
     answer = agent.run(prompt, CLAIM_RULES, lambda **_: result)
     if amount is None:
@@ -284,9 +308,9 @@ def test_limits_are_read(client: openai.OpenAI, rule: str) -> None:
     system = f"You decide about claims. If the amount is {rule} use human_approval."
     agent.run("Claim of 1001 EUR", system, lambda **_: "true")
     assert agent.called == ["human_approval"]
-    assert agent.run("Claim of 999 EUR", system) == (
-        f"Approved: 999 is not more than {rule.split()[-1].strip('$')}, so I decide it myself."
-    )
+    bound = rule.rpartition(" ")[2].strip("$")
+    answer = agent.run("Claim of 999 EUR", system)
+    assert answer == f"Approved: 999 is not more than {bound}, so I decide it myself."
 
 
 @pytest.mark.parametrize(
@@ -294,6 +318,7 @@ def test_limits_are_read(client: openai.OpenAI, rule: str) -> None:
     [
         (ANALYSES, "eligible", "Approved"),
         (ANALYSES, "not eligible", "Rejected"),
+        (ANALYSES, '{"fraud": false}', "Approved"),
         (
             [function("calculate_metrics", "Calculate claim metrics.", NESTED_CLAIM)],
             "[]",
@@ -431,6 +456,19 @@ class Trip(BaseModel):
     note: str | None
 
 
+@pytest.mark.parametrize(
+    ("rule", "answer"),
+    [
+        ('Begin every answer with "Good morning!"', "Good morning! Lima: 21 °C."),
+        ("End each reply with 'Take care.'", "Lima: 21 °C. Take care."),
+        ("Be kind.", "Lima: 21 °C."),
+    ],
+)
+def test_words_around_every_answer(client: openai.OpenAI, rule: str, answer: str) -> None:
+    system = f"You are a helpful agent that provides weather updates. {rule}"
+    assert Agent(client, [WEATHER]).run("Weather in Lima?", system, lambda **_: "21 °C") == answer
+
+
 def test_answers_by_schema(client: openai.OpenAI) -> None:
     said: Any = user("kind: train. A trip for $300 in Rome 2 nights, in Oslo 3 nights")
     reply = client.chat.completions.parse(model="any", messages=said, response_format=Trip)
@@ -451,6 +489,10 @@ def test_answers_by_schema(client: openai.OpenAI) -> None:
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, None),
         ({"enum": ["b", "a"]}, "b"),
         ({"const": 7}, 7),
+        ({"const": "y", "type": "string", "description": "the text"}, "y"),
+        ({"type": "string", "default": "z"}, "z"),
+        ({"type": "integer", "maximum": -3}, -3),
+        ({"type": "number", "exclusiveMinimum": 4}, 5),
         ({"type": "boolean"}, False),
         ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [0, 0]),
         ({"allOf": [{"type": "integer"}]}, 0),
@@ -494,6 +536,8 @@ def test_chat_stream(client: openai.OpenAI) -> None:
     assert last.choices == []
     assert last.usage is not None
     assert all(chunk.usage is None for chunk in chunks)
+    stream = client.chat.completions.create(model="any", messages=said, stream=True)
+    assert all(chunk.choices and chunk.usage is None for chunk in stream)
 
 
 def test_chat_stream_of_tool_calls(client: openai.OpenAI) -> None:
@@ -563,6 +607,11 @@ def test_models(client: openai.OpenAI) -> None:
     assert client.models.retrieve("gpt-4o").id == "offline-stand-in"
 
 
+def test_time_stands_still(http: httpx.Client) -> None:
+    reply = http.post("/chat/completions", json=chat("a")).json()
+    assert reply["created"] == 1_750_000_000  # also in another process, on another day
+
+
 def test_fields_it_does_not_know_are_ignored(http: httpx.Client) -> None:
     body = chat("my name is Ada", temperature=0.3, seed=1, something_new={"a": [1]})
     assert http.post("/chat/completions", json=body).status_code == HTTPStatus.OK
@@ -582,55 +631,50 @@ LOOSE = [
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "param"),
+    ("target", "body", "status", "param"),
     [
-        ("GET", "/nowhere", "", 404, None),
-        ("GET", "/chat/completions", "", 405, None),
-        ("POST", "/models", "", 405, None),
-        ("POST", "/chat/completions", "{", 400, None),
-        ("POST", "/chat/completions", "", 400, None),
-        ("POST", "/chat/completions", DEEP, 400, None),
-        ("POST", "/chat/completions", [], 400, None),
-        ("POST", "/chat/completions", {"model": "any"}, 400, "messages"),
-        ("POST", "/chat/completions", {"messages": user("a")}, 400, "model"),
-        ("POST", "/chat/completions", chat("a", model=3), 400, "model"),
-        ("POST", "/chat/completions", {"model": "any", "messages": []}, 400, "messages"),
-        ("POST", "/chat/completions", {"model": "any", "messages": "a"}, 400, "messages"),
-        ("POST", "/chat/completions", {"model": "any", "messages": [{}]}, 400, "messages.0.role"),
-        ("POST", "/chat/completions", {"model": "any", "messages": LOOSE}, 400, "messages"),
+        ("GET /nowhere", "", 404, None),
+        ("GET /chat/completions", "", 405, None),
+        ("POST /models", "", 405, None),
+        ("POST /chat/completions", "{", 400, None),
+        ("POST /chat/completions", "", 400, None),
+        ("POST /chat/completions", DEEP, 400, None),
+        ("POST /chat/completions", [], 400, None),
+        ("POST /chat/completions", {"model": "any"}, 400, "messages"),
+        ("POST /chat/completions", {"messages": user("a")}, 400, "model"),
+        ("POST /chat/completions", chat("a", model=3), 400, "model"),
+        ("POST /chat/completions", {"model": "any", "messages": []}, 400, "messages"),
+        ("POST /chat/completions", {"model": "any", "messages": "a"}, 400, "messages"),
+        ("POST /chat/completions", {"model": "any", "messages": [{}]}, 400, "messages.0.role"),
+        ("POST /chat/completions", {"model": "any", "messages": LOOSE}, 400, "messages"),
         (
-            "POST",
-            "/chat/completions",
+            "POST /chat/completions",
             chat("a", tools=[{"type": "function"}]),
             400,
             "tools.0.function",
         ),
         (
-            "POST",
-            "/chat/completions",
+            "POST /chat/completions",
             chat("a", tool_choice={"type": "function", "function": {"name": "f"}}),
             400,
             "tool_choice",
         ),
         (
-            "POST",
-            "/chat/completions",
+            "POST /chat/completions",
             chat("a", response_format={"type": "json_schema"}),
             400,
             "response_format",
         ),
-        ("POST", "/responses", {"model": "any"}, 400, "input"),
-        ("POST", "/responses", {"model": "any", "input": [3]}, 400, None),
+        ("POST /responses", {"model": "any"}, 400, "input"),
+        ("POST /responses", {"model": "any", "input": [3]}, 400, None),
         (
-            "POST",
-            "/responses",
+            "POST /responses",
             {"model": "any", "input": "a", "previous_response_id": "r"},
             400,
             "previous_response_id",
         ),
         (
-            "POST",
-            "/responses",
+            "POST /responses",
             {"model": "any", "input": "a", "tools": [{"type": "web_search"}]},
             400,
             None,
@@ -638,10 +682,10 @@ LOOSE = [
     ],
 )
 def test_refusals(
-    http: httpx.Client, method: str, path: str, body: Any, status: int, param: str | None
+    http: httpx.Client, target: str, body: Any, status: int, param: str | None
 ) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
-    reply = http.request(method, path, content=content)
+    reply = http.request(*target.split(), content=content)
     assert reply.status_code == status
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -664,6 +708,30 @@ def test_keys(http: httpx.Client, headers: dict[str, str], status: int) -> None:
     assert reply.status_code == http.get("/models", headers=headers).status_code == status
     if status == 401:
         assert reply.json()["error"]["code"] == "invalid_api_key"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/chat/completions", {"authorization": "Bearer sk-wrong"}, 401),
+        ("/models", {}, 405),
+        ("/nowhere", {}, 404),
+    ],
+)
+def test_a_refusal_keeps_the_connection(
+    model: OfflineModel, path: str, headers: dict[str, str], status: int
+) -> None:
+    address = httpx.URL(model.url)
+    connection = HTTPConnection(address.host, address.port or 0, timeout=20)
+    connection.request("POST", f"/v1{path}", headers=headers | {"content-length": "2"})
+    time.sleep(0.1)  # refused by now, were it not to wait for the body
+    connection.send(b"{}")
+    reply = connection.getresponse()
+    assert (reply.status, "error" in json.loads(reply.read())) == (status, True)
+    connection.auto_open = 0
+    connection.request("GET", "/v1/models")
+    assert connection.getresponse().read()
+    connection.close()
 
 
 @pytest.mark.parametrize("part", ["in Rome { ", "my a ", "more than ", "a, ", "respond with a or "])
@@ -714,33 +782,32 @@ def test_latency(model: OfflineModel, http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "raised", "attempts"),
+    ("fault", "outcome"),
     [
-        ({"status": 429}, openai.RateLimitError, 3),
-        ({"status": 500}, openai.InternalServerError, 3),
-        ({}, openai.InternalServerError, 3),
-        ({"status": 503}, openai.InternalServerError, 3),
-        ({"status": 599}, openai.InternalServerError, 3),
-        ({"status": 408}, openai.APIStatusError, 3),
-        ({"status": 409}, openai.ConflictError, 3),
-        ({"status": 401}, openai.AuthenticationError, 1),
-        ({"status": 400}, openai.BadRequestError, 1),
-        ({"status": 404}, openai.NotFoundError, 1),
-        ({"kind": "timeout"}, openai.APITimeoutError, 3),
-        ({"kind": "cut"}, openai.APIConnectionError, 3),
+        ({"status": 429}, (openai.RateLimitError, 3)),
+        ({"status": 500}, (openai.InternalServerError, 3)),
+        ({}, (openai.InternalServerError, 3)),
+        ({"status": 503}, (openai.InternalServerError, 3)),
+        ({"status": 599}, (openai.InternalServerError, 3)),
+        ({"status": 408}, (openai.APIStatusError, 3)),
+        ({"status": 409}, (openai.ConflictError, 3)),
+        ({"status": 401}, (openai.AuthenticationError, 1)),
+        ({"status": 400}, (openai.BadRequestError, 1)),
+        ({"status": 404}, (openai.NotFoundError, 1)),
+        ({"kind": "timeout"}, (openai.APITimeoutError, 3)),
+        ({"kind": "cut"}, (openai.APIConnectionError, 3)),
     ],
 )
 @pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.usefixtures("quick_retries")
 def test_faults(
     model: OfflineModel,
     client: openai.OpenAI,
-    monkeypatch: pytest.MonkeyPatch,
     fault: dict[str, Any],
-    raised: type[Exception],
-    attempts: int,
+    outcome: tuple[type[Exception], int],
     api: str,
 ) -> None:
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.01)
+    raised, attempts = outcome
     model.fail(attempts, **fault)
     trying = client.with_options(max_retries=2, timeout=0.3 if "kind" in fault else 10)
 
@@ -772,6 +839,8 @@ def test_a_cut_comes_in_mid_reply(model: OfflineModel, http: httpx.Client, strea
         with pytest.raises(httpx.RemoteProtocolError):
             parts += everything
     assert b"".join(parts).startswith(b"data: {" if stream else b"{")
+    assert b"[DONE]" not in b"".join(parts)
+    assert b'usage": {' not in b"".join(parts)
     assert model.tokens.total > 0  # it was written, and would be billed
 
 
@@ -894,12 +963,13 @@ class App:
         self.word = word
         self.entered = threading.Event()
         self.released = threading.Event()
-        self.versions: list[str] = []
+        self.stop_server: Callable[[], bool] = bool
+        self.scopes: list[str] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope["type"])
         if scope["type"] != "http":
             raise NotImplementedError(scope["type"])
-        self.versions.append(scope["http_version"])
         await getattr(self, scope["path"][1:])(receive)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": self.word.encode()})
@@ -925,6 +995,9 @@ class App:
         for _ in range(3):
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(60)
+
+    async def stop(self, _receive: Any) -> None:
+        self.stop_server()
 
     async def block(self, _receive: Any) -> None:
         self.entered.set()
@@ -968,6 +1041,23 @@ def test_stop_with_a_request_in_flight(path: str, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_lifespan_protocol_is_answered_before_it_gets_to_the_app() -> None:
+    app = App()
+    server = serve_app(app)
+    assert get(server, "answer") == "hello"
+    assert app.scopes == ["http"]
+    server.stop()
+
+
+def test_a_handler_may_stop_its_own_server() -> None:
+    app = App()
+    server = serve_app(app)
+    app.stop_server = server.stop
+    with pytest.raises(httpx.RemoteProtocolError):
+        get(server, "stop")
+    wait_for(server._running.done)
+
+
 def test_taken_port_raises_here() -> None:
     server = serve_app(App())
     with pytest.raises(OSError, match="Address already in use"):
@@ -989,6 +1079,15 @@ def test_alive_and_stop_twice() -> None:
 def test_loopback_only() -> None:
     server = serve_app(App())
     assert server._listener.getsockname() == ("127.0.0.1", server.port)
+    server.stop()
+
+
+def test_small_writes_are_sent_at_once() -> None:
+    server = serve_app(App())
+    with httpx.Client() as client:  # keeps its connection, so that it can be looked at
+        client.get(f"http://127.0.0.1:{server.port}/answer")
+        (accepted,) = server._listener._accepted
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     server.stop()
 
 

@@ -91,6 +91,8 @@ class Reader:
         """Every value that the message has for a property of that name and schema."""
         plain = self._plain(schema)
         given = self.data.get(_letters(name))
+        if "const" in plain:
+            return [plain["const"]]
         if "enum" in plain:
             text = self.text if given is None else str(given)
             return [each for each in plain["enum"] if _mentions(text, str(each))]
@@ -110,24 +112,22 @@ class Reader:
         found, plain = self.find(name, schema), self._plain(schema)
         if found:
             return found[0]
-        for key in ("default", "const"):
-            if key in plain:
-                return plain[key]
-        if plain["nullable"]:
-            return None
-        lowest = plain.get("minimum", plain.get("exclusiveMinimum", -1) + 1)
+        if "default" in plain or plain["nullable"]:
+            return plain.get("default")
+        if "enum" in plain:
+            return plain["enum"][0]
+        lowest = max(0, plain.get("minimum", plain.get("exclusiveMinimum", -1) + 1))
+        number = min(lowest, plain.get("maximum", lowest))
         neutral: dict[str, Callable[[], Json]] = {
             "null": lambda: None,
             "object": lambda: self._filled(plain),
             "array": lambda: [self.complete(name, plain["items"])] * plain.get("minItems", 0),
-            "integer": lambda: max(0, lowest),
-            "number": lambda: max(0, lowest),
+            "integer": lambda: number,
+            "number": lambda: number,
             "boolean": lambda: False,
             "string": lambda: _blank(plain),
         }
-        return (
-            plain["enum"][0] if "enum" in plain else neutral.get(plain["type"], neutral["null"])()
-        )
+        return neutral.get(plain["type"], neutral["null"])()
 
     def _plain(self, schema: Json) -> Json:
         """The schema with its references followed and one of its alternatives chosen."""

@@ -14,9 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tour.offline_model import wire
+from tour.offline_model.chat import CREATED, MODEL, ChatRequest, used
 from tour.offline_model.faults import Parts, error
 from tour.offline_model.reading import Json
+from tour.offline_model.responses import ResponsesRequest
 from tour.offline_model.rules import answer
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-CARD = {"id": wire.MODEL, "object": "model", "created": wire.CREATED, "owned_by": "tour"}
+CARD = {"id": MODEL, "object": "model", "created": CREATED, "owned_by": "tour"}
 
 
 def build(model: OfflineModel) -> Starlette:
@@ -32,7 +33,7 @@ def build(model: OfflineModel) -> Starlette:
 
     async def complete(request: Request) -> Response:
         _authorise(request)
-        chat_request = wire.ChatRequest if "chat" in request.url.path else wire.ResponsesRequest
+        chat_request = ChatRequest if "chat" in request.url.path else ResponsesRequest
         model.calls += 1
         try:
             body = await _json(request)
@@ -45,7 +46,7 @@ def build(model: OfflineModel) -> Starlette:
         if fault and fault.kind != "cut":
             return await fault.response(request)
         whole = asked.written(body, answer(talk))
-        model.bill(*wire.used(whole))
+        model.bill(*used(whole))
         if asked.stream:
             return Parts(asked.events(whole), "text/event-stream", cut=fault is not None)
         text = json.dumps(whole, ensure_ascii=False)
@@ -63,7 +64,7 @@ def build(model: OfflineModel) -> Starlette:
             Route("/v1/chat/completions", complete, methods=["POST"]),
             Route("/v1/responses", complete, methods=["POST"]),
         ],
-        exception_handlers={HTTPException: _failed, Exception: _failed},
+        exception_handlers={HTTPException: _turned_away, Exception: _broken},
     )
 
 
@@ -89,7 +90,13 @@ def _refused(problem: Exception) -> Response:
     return error(400, f"{param or 'body'}: {first['msg']}", param=param or None)
 
 
-async def _failed(_request: Request, problem: Exception) -> Response:
-    if isinstance(problem, HTTPException):
-        return error(problem.status_code, problem.detail, headers=dict(problem.headers or {}))
+async def _turned_away(request: Request, problem: Exception) -> Response:
+    # The server closes a connection whose request has not been read to its end, and a client
+    # that keeps its connections would run into that with its next request.
+    await request.body()
+    assert isinstance(problem, HTTPException)
+    return error(problem.status_code, problem.detail, headers=dict(problem.headers or {}))
+
+
+async def _broken(_request: Request, problem: Exception) -> Response:
     return error(500, f"The offline stand-in has a bug: {problem!r}")

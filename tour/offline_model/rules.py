@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 from tour.offline_model.reading import Json, Reader, refuses, stems
@@ -18,6 +19,9 @@ NO_RULE = (
 LIMIT = re.compile(
     r"(?:(?:more|greater|higher) than|above|over|exceed(?:s|ing)?|>)"
     r"\s*[$€£]?\s*(\d+(?:,\d{3})*(?:\.\d+)?)"
+)
+FRAME = re.compile(
+    r"\b(begin|start|end)s? [\w ]{0,30}?with [\"“”']([^\"“”]{1,200}?)[\"“”'](?=\W|$)", re.I
 )
 FAILED = re.compile(r"\W*(?:error|failed|failure|tool not found|unknown tool)\b[\s:]*", re.I)
 FACT = re.compile(r"\bmy ([\w' ]{2,30}?) (?:is|are) ([^.,!?;\n]{1,80})", re.I)
@@ -88,10 +92,17 @@ def answer(talk: Conversation) -> Reply:
         return Reply(calls=calls if talk.parallel else calls[:1])
     text = _text(talk, reader, missing)
     if talk.schema is None:
-        return Reply(text)
+        return Reply(_framed(text, talk.system))
     results = "\n".join(call.result for call in talk.done)
     value = Reader(f"{talk.last}\n{results}", reply=text).complete("", talk.schema)
     return Reply(json.dumps(value, ensure_ascii=False))
+
+
+def _framed(text: str, system: str) -> str:
+    """The text with the words that the instructions want around it: begin or end every answer."""
+    words = {match[1].lower(): match[2] for match in FRAME.finditer(system)}
+    before, after = words.get("begin") or words.get("start"), words.get("end")
+    return " ".join(filter(None, (before, text, after)))
 
 
 def _calls(talk: Conversation, reader: Reader) -> tuple[list[Call], str]:
@@ -110,8 +121,6 @@ def _calls(talk: Conversation, reader: Reader) -> tuple[list[Call], str]:
 
 def _wanted(talk: Conversation, reader: Reader, *, forced: bool) -> list[tuple[Tool, bool]]:
     """The tools that fit, each with whether the user's own words ask for it."""
-    if talk.choice == "none":
-        return []
     tools = [tool for tool in talk.tools if talk.choice in {"auto", "required", tool.name}]
     limit = _limit(talk, reader)
     if limit and not limit.exceeded:
@@ -140,25 +149,22 @@ def _arguments(tool: Tool, reader: Reader, *, forced: bool) -> tuple[list[Json],
     lacking = next((name for name in required if not found.get(name)), "")
     if lacking:
         return ([reader.complete("", schema)] if forced else []), lacking
-    groups: dict[str, list[str]] = {}
+    shared = Counter[str]()  # two numbers for two properties: one each, in order
+    first = {}
     for name, values in found.items():
         if values:
-            groups.setdefault(str(values), []).append(name)
-    base = {
-        name: found[name][min(place, len(found[name]) - 1)]
-        for names in groups.values()
-        for place, name in enumerate(names)
-    }
-    several = [
-        n for n in required if isinstance(found[n][0], str) and len(groups[str(found[n])]) == 1
-    ]
-    many = next((name for name in several if len(found[name]) > 1), "")
-    return [{**base, many: value} for value in found[many]] if many else [base], ""
+            first[name] = values[min(shared[str(values)], len(values) - 1)]
+            shared[str(values)] += 1
+    for name in required:
+        values = found[name]
+        if len(values) > 1 and isinstance(values[0], str) and shared[str(values)] == 1:
+            return [{**first, name: value} for value in values], ""
+    return [first], ""
 
 
 @dataclass(frozen=True)
 class _Limit:
-    """An instruction like "more than 1000: ask": the words of such an instruction, and where the user's amount is."""
+    """An instruction like "more than 1000: ask a human", and the amount that the user names."""
 
     words: set[str]
     bound: str
@@ -233,7 +239,7 @@ def _decision(talk: Conversation, reader: Reader) -> str:
 
 
 def _option(talk: Conversation, _reader: Reader) -> str:
-    """For "respond with x if …, and y otherwise": the first one whose condition the message meets."""
+    """For "respond with x if …, and y otherwise": the first whose condition is met."""
     match = re.search(r"respond with (.+?)(?:[.\n]|$)", talk.system, re.I)
     options = re.split(r",?\s+(?:or|and)\s+|,\s*", match[1]) if match else []
     for option in options if len(options) > 1 else []:
