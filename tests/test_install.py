@@ -39,7 +39,7 @@ SETTLED = {"install.lock", "logs", f"restate-server-{install.VERSION}"}
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Install once: without npm on the PATH, for somebody whose npm settings would spoil it."""
     home: Path = tmp_path_factory.mktemp("tour") / "home"
     spoilt = {"npm_config_omit": "optional", "npm_config_ignore_scripts": "false"}
@@ -50,7 +50,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert fetching_npm.startswith("No npm on this machine: fetching one from PyPI")
     assert installing.startswith(f"Installing restate-server {install.VERSION} (80 MB")
     assert done.startswith(f"restate-server {install.VERSION} installed in ")
-    return home
+    yield home
+    shutil.rmtree(home)  # 220 MB each, and pytest would keep it
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def copy(installed: Path, home: Path) -> Iterator[Path]:
     found = install.binary()
     assert found
     yield found
-    shutil.rmtree(home)  # 220 MB each
+    shutil.rmtree(home)
 
 
 # ---- the installation
