@@ -33,7 +33,8 @@ check: $(VENV)/ready ## Check style, types, the lock and the notebooks' shape
 	$(BIN)/python -m pytest tests/test_setup.py $(ARGS)
 
 notebooks: server ## Run the notebooks and write their outputs anew
-	$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False notebooks/*.ipynb
+	$(BIN)/python -m nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb notebooks/solutions/*.ipynb
 
 lock: $(VENV)/ready ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
 	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv

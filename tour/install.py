@@ -4,6 +4,7 @@ npm is the machine's own where there is one; where there is none it comes from P
 `python -m tour.install` does it from a shell, `install()` from a notebook.
 """
 
+import errno
 import json
 import os
 import platform
@@ -39,7 +40,7 @@ _PLATFORMS = {
     ("Darwin", "arm64"): ("darwin", "arm64"),
 }
 _OLDEST_NPM = 7  # the first to read our lock's format
-_OWN_BINARY = f"set RESTATE_SERVER to the path of a restate-server {VERSION} of your own"
+_ROOM = 600_000_000  # bytes: npm and the server, packed and unpacked
 
 
 def home() -> Path:
@@ -131,6 +132,8 @@ def _fetch(os_name: str, cpu: str, lock: int) -> Path:
     """Install aside, prove that it works, then move it to its place in one step."""
     for leftover in home().glob("installing-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    if shutil.disk_usage(home()).free < _ROOM:  # npm would not say it: it exits with 0
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     log = home() / "logs" / "install.log"
     log.parent.mkdir(exist_ok=True)
     log.write_bytes(b"")
@@ -238,7 +241,10 @@ class _Work:
 def _advice(reason: str) -> str:
     if "space left" in reason:
         return "Free 600 MB there, or set TOUR_HOME to a folder on another disk."
-    return f"Check the connection or the proxy settings and run `make lab` again, or {_OWN_BINARY}."
+    return (
+        "Check the connection or the proxy settings and run `make lab` again, or set "
+        f"RESTATE_SERVER to the path of a restate-server {VERSION} of your own."
+    )
 
 
 def _show_progress(process: "subprocess.Popen[bytes]", folder: Path, label: str) -> None:
