@@ -14,7 +14,6 @@ from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
-from starlette.types import Receive, Scope, Send
 
 __all__ = ["App", "AsgiServer", "LoopThread"]
 
@@ -47,9 +46,7 @@ class LoopThread:
         return self._thread is threading.current_thread()
 
 
-def _remember_task(
-    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
-) -> asyncio.Task[Any]:
+def _remember_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
     """Make a task, and note which server it works for: its own and its children's context say."""
     task = asyncio.Task(work, loop=loop, **options)
     if server := _server.get():
@@ -116,7 +113,7 @@ class AsgiServer:
                 task.cancel()
             await asyncio.wait(rest, timeout=GRACE)
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _dispatch(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
             return await self._app(scope, receive, send)
         for phase in ("startup", "shutdown"):  # answered here: not every app knows this protocol
