@@ -1,4 +1,4 @@
-"""What every test and every notebook under test runs in: a home, a server and a model of its own."""
+"""What every test and every notebook under test runs in: an empty home, the installed server."""
 
 import os
 import shutil

@@ -113,7 +113,7 @@ def awakeables_of(invocation: str) -> list[Awakeable]:
     """Return the awakeables of an invocation, in the order it made them."""
     query = "select id, noted from awakeables where invocation = ? order by rowid"
     rows = _database().execute(query, (invocation,))
-    return [Awakeable(id, _moment(noted)) for id, noted in rows]
+    return [Awakeable(name, _moment(noted)) for name, noted in rows]
 
 
 def count_model_call(invocation: str) -> None:

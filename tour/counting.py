@@ -1,4 +1,4 @@
-"""Services whose steps and model calls are counted while they run; the agents know nothing of it."""
+"""Services whose steps and model calls are counted while they run, unknown to the agents."""
 
 import copy
 import inspect

@@ -11,7 +11,7 @@ class TourError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
-class InvocationFailed(TourError):
+class InvocationFailed(TourError):  # noqa: N818  a state of Restate, not a mistake
     """An invocation ended in a failure.
 
     Attributes:

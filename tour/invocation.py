@@ -28,13 +28,14 @@ class Recorded:
     Attributes:
         id: the server's name for it.
         target: "Service/handler", or "Service/key/handler".
+        definition: the handler, as the SDK knows it.
     """
 
-    def __init__(self, id: str, target: str, definition: AnyDefinition) -> None:
+    def __init__(self, invocation: str, target: str, definition: AnyDefinition) -> None:
         """Remember which handler it is an invocation of."""
-        self.id = id
+        self.id = invocation
         self.target = target
-        self._definition = definition
+        self.definition = definition
 
     def __repr__(self) -> str:
         """Name the handler; its id and its state change from run to run."""
@@ -56,7 +57,7 @@ class Recorded:
         return sum(attempts.model_calls_of(found.id) for found in self.journal.walk())
 
     async def status(self) -> str:
-        """Return the server's word for its state: running, backing-off, suspended, completed …"""
+        """Return the server's word for its state, such as running, backing-off or completed."""
         rows = await api.query_async(f"select status from sys_invocation where id = '{self.id}'")
         return str(rows[0]["status"]) if rows else "unknown"
 
@@ -73,23 +74,10 @@ class Recorded:
             raise TourError(f"{self.target} has {len(entries)} steps, not {keeping} to keep.")
         kept = entries[keeping - 1].index if keeping else 0
         reply = await self._order(f"restart-as-new?from={kept}&deployment=latest")
-        return Invocation(reply.json()["new_invocation_id"], self.target, self._definition)
+        return Invocation(reply.json()["new_invocation_id"], self.target, self.definition)
 
     async def _order(self, what: str) -> httpx.Response:
         return await asyncio.to_thread(api.admin, "PATCH", f"/invocations/{self.id}/{what}")
-
-
-class Finished(Recorded):
-    """An invocation that has completed.
-
-    Attributes:
-        result: what its handler returned.
-    """
-
-    def __init__(self, id: str, target: str, definition: AnyDefinition, result: Any) -> None:
-        """Keep the result beside the record."""
-        super().__init__(id, target, definition)
-        self.result = result
 
 
 class Invocation(Recorded):
@@ -115,7 +103,7 @@ class Invocation(Recorded):
         reply = waiting.result()
         if reply.is_error:
             raise InvocationFailed(self.target, api.message_of(reply), reply.status_code)
-        return self._definition.handler_io.output_serde.deserialize(reply.content)
+        return self.definition.handler_io.output_serde.deserialize(reply.content)
 
     async def until(self, what: str, *, tries: int = 1, timeout: float = 30) -> None:
         """Wait until a step of this name has begun, or until the invocation is in this state.
@@ -160,6 +148,19 @@ class Invocation(Recorded):
                 await asyncio.sleep(0.1)
 
 
+class Finished(Recorded):
+    """An invocation that has completed.
+
+    Attributes:
+        result: what its handler returned.
+    """
+
+    def __init__(self, invocation: Invocation, result: Any) -> None:
+        """Keep the result beside the record."""
+        super().__init__(invocation.id, invocation.target, invocation.definition)
+        self.result = result
+
+
 async def send(handler: AnyHandler, arg: Any = None, key: str | None = None) -> Invocation:
     """Hand an invocation to Restate and return at once.
 
@@ -199,8 +200,7 @@ async def call(
     Takes what `send` takes, and raises what `send` and `Invocation.result` raise.
     """
     invocation = await send(handler, arg, key)
-    result = await invocation.result(timeout)
-    return Finished(invocation.id, invocation.target, handler_from_callable(handler), result)
+    return Finished(invocation, await invocation.result(timeout))
 
 
 def latest(handler: AnyHandler) -> Invocation:

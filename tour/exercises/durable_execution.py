@@ -51,7 +51,7 @@ EXERCISES = {
         judge=_gives_up_in_time,
         praise="Three tries were paid, the user has an answer, and the invocation has completed.",
         hints=(
-            "Two things are missing: a bound for the step, and something to say when it is reached.",
+            "Two things are missing: a bound for the step, and words for when it is reached.",
             "RunOptions has a field for the number of tries; the first one counts.",
             "When the tries are used up, the await raises restate.TerminalError. Catch it, and "
             "return a sentence.",
