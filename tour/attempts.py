@@ -22,6 +22,7 @@ from pathlib import Path
 from tour import install
 
 __all__ = [
+    "CUT_OFF",
     "Attempt",
     "Awakeable",
     "awakeables_of",

@@ -1,23 +1,19 @@
-"""One journal as stable text and as a picture."""
+"""One journal as a picture."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from unicodedata import east_asian_width
 from xml.sax.saxutils import escape, quoteattr
 
-from tour.journal import Attempt, Journal, Step
+from tour.attempts import CUT_OFF
+from tour.journal import Attempt, Journal, Step, how_it_failed, plural, shorten
 
-__all__ = ["Timeline", "svg", "text"]
+__all__ = ["Timeline", "svg"]
 
-CUT_OFF = "cut off"
-WORDS = {"completed": "resolved", "failed": "rejected"}
-WORDED = ("awakeable", "promise")
 MAX_ROWS = 200
 
 # The picture's columns: labels up to LEFT, bars up to RIGHT, durations up to WIDTH.
@@ -40,117 +36,13 @@ class Timeline:
 
     def __repr__(self) -> str:
         """Return the stable text: the part that a notebook's outputs are compared by."""
-        return text(self.journal)
+        return repr(self.journal)
 
     def _repr_html_(self) -> str:
         """Return the picture and its caption in one element, with no other of its kind inside."""
         style = "margin:.2em 0;font-size:85%;opacity:.85"
         caption = f'<p style="{style}">{_caption(self.journal)}</p>'
         return f'<div class="tour-timeline">{svg(self.journal)}{caption}</div>'
-
-
-def text(journal: Journal) -> str:
-    """Write a journal down without anything that differs from run to run.
-
-    Args:
-        journal: the invocation; its children follow the steps that started them.
-
-    Returns:
-        Order, names, counts and states: no ids, no times, no durations.
-    """
-    lines = list(_lines(journal))
-    column = max(_cells(left) for left, right in lines if right) + 3
-    padded = (
-        left + " " * (column - _cells(left)) + right if right else left for left, right in lines
-    )
-    return "\n".join(padded)
-
-
-def _lines(journal: Journal, indent: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the left and right part of each line; a line without a right part may be long."""
-    yield indent + _short(journal.target, 60), _status(journal)
-    digits = len(str(len(journal.entries)))
-    below = indent + " " * (digits + 6)
-    for number, step in enumerate(journal.entries, 1):
-        yield f"{indent}  {number:>{digits}}  {_short(step.name, 60)}", _detail(step)
-        yield from ((below + note, "") for note in _notes(step))
-        if step.child is not None:
-            yield from _lines(step.child, below)
-    yield from ((f"{indent}  {note}", "") for note in _ending(journal))
-
-
-def _ending(journal: Journal) -> Iterator[str]:
-    """Yield what is to be said of an invocation after its steps."""
-    if not journal.entries:
-        yield "no steps" if journal.ended else "no steps yet"
-    for error, times in Counter(_short(message) for _, message in journal.errors).items():
-        yield _failed("handler", error) + (f" ({times} times)" if times > 1 else "")
-    if journal.failure is not None:
-        yield f"failed: {_short(journal.failure)}"
-
-
-def _status(journal: Journal) -> str:
-    """Return how an invocation stands: the server calls a failed one completed, too."""
-    return _short(journal.status, 20) if journal.failure is None else "failed"
-
-
-def _detail(step: Step) -> str:
-    """Return what a step is, unless its name says so, how often it was tried, how it stands."""
-    state = WORDS.get(step.state, step.state) if step.kind in WORDED else step.state
-    parts: list[str] = [] if step.kind in ("run", step.name) else [step.kind]
-    if step.attempts:
-        parts.append(_count(len(step.attempts), "attempt"))
-    if not step.attempts or step.state != "completed":
-        parts.append(state)
-    return ", ".join(parts)
-
-
-def _notes(step: Step) -> Iterator[str]:
-    """Yield a line for each try that failed, and for a failure that was not the last try's."""
-    tries = _tries(step)
-    for number, attempt in enumerate(tries, 1):
-        if attempt.error is not None:
-            yield _failed(f"try {number}", attempt.error)
-    told = {attempt.error for attempt in tries[-1:]} | {step.child.failure if step.child else None}
-    if step.error is not None and step.error not in told:
-        yield f"failed: {_short(step.error)}"
-
-
-def _tries(step: Step) -> list[Attempt]:
-    """Return the attempts of a step; one that never ended ends where the next one begins.
-
-    Whoever was cut off could not say so: an attempt without an end was cut off when there is
-    another after it, or when the step is over.
-    """
-    attempts = step.attempts or ()
-    over = step.state in ("completed", "failed")
-    ends = [*(later.started for later in attempts[1:]), step.ended]
-    lost = [*(True for _ in attempts[1:]), over]
-    return [
-        replace(attempt, ended=end, error=attempt.error or (CUT_OFF if gone else None))
-        if attempt.ended is None
-        else attempt
-        for attempt, end, gone in zip(attempts, ends, lost, strict=False)
-    ]
-
-
-def _failed(what: str, error: str) -> str:
-    return f"{what} was cut off" if error == CUT_OFF else f"{what} failed: {_short(error)}"
-
-
-def _short(words: str, limit: int = 100) -> str:
-    """Return any text as one line of printable characters, cut to `limit`."""
-    line = " ".join("".join(c for c in words if c.isprintable() or c.isspace()).split())
-    return (line if len(line) <= limit else line[: limit - 1].rstrip() + "…") or "(empty)"
-
-
-def _cells(line: str) -> int:
-    """Return how many columns of a fixed-width font a line takes."""
-    return sum(2 if east_asian_width(c) in "WF" else 1 for c in line)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _duration(seconds: float) -> str:
@@ -180,7 +72,7 @@ def _rows(journal: Journal, call: Step | None = None, depth: int = 0) -> Iterato
     name, kind, start = journal.target, "call", journal.created
     if call is not None:
         name, kind, start = call.name, call.kind, call.started
-    status = _status(journal)
+    status = journal.state
     end = journal.ended or (call.ended if call is not None and kind == "call" else None)
     yield _Row(depth, name, status, kind, start, end, status, marks=journal.errors)
     for step in journal.entries:
@@ -192,10 +84,11 @@ def _rows(journal: Journal, call: Step | None = None, depth: int = 0) -> Iterato
 
 def _step_row(step: Step, journal: Journal, depth: int) -> _Row:
     end = step.ended or journal.ended
-    tries = [_clamped(attempt, step.started, end) for attempt in _tries(step)]
+    tries = [_clamped(attempt, step.started, end) for attempt in step.tries]
     marks = [(end, step.error)] if end and step.error is not None and not tries else []
-    detail = _detail(step)
-    return _Row(depth, step.name, detail, step.kind, step.started, end, step.state, tries, marks)
+    return _Row(
+        depth, step.name, step.detail, step.kind, step.started, end, step.state, tries, marks
+    )
 
 
 def _clamped(attempt: Attempt, first: datetime, last: datetime | None) -> Attempt:
@@ -259,9 +152,12 @@ def svg(journal: Journal) -> str:
     scale, drawn = _Scale(rows), rows[:MAX_ROWS]
     more = len(rows) - len(drawn)
     bottom = TOP + ROW * len(drawn)
-    key = "tour-" + sha256(repr(journal).encode("utf-8", "replace")).hexdigest()[:12]
+    key = (
+        "tour-"
+        + sha256(repr((journal.id, journal.entries)).encode("utf-8", "replace")).hexdigest()[:12]
+    )
     height = bottom + (ROW if more else 4)
-    summary = _short("; ".join(text(journal).splitlines()[:50]), 600)
+    summary = shorten("; ".join(repr(journal).splitlines()[:50]), 600)
     return "".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="mathjax_ignore" role="img" '
@@ -285,7 +181,8 @@ def _patterns(key: str, height: int) -> str:
         f'<path d="M-1 7 7 -1M-1 1 1 -1M5 7 7 5" stroke="{sleep}" stroke-width="1.5"/></pattern>'
         f'<pattern id="{key}-wait" width="5" height="5" patternUnits="userSpaceOnUse">'
         f'<circle cx="2.5" cy="2.5" r="1.4" fill="{WAIT}"/></pattern>'
-        f'<clipPath id="{key}-labels"><rect width="{LEFT - 8}" height="{height}"/></clipPath></defs>'
+        f'<clipPath id="{key}-labels"><rect width="{LEFT - 8}" height="{height}"/></clipPath>'
+        "</defs>"
     )
 
 
@@ -303,8 +200,8 @@ def _draw(row: _Row, y: int, scale: _Scale, key: str) -> str:
     middle, indent = y + ROW / 2, 8 + 14 * min(row.depth, 8)
     room = max((LEFT - 14 - indent) // 6, 4)
     weight = ' font-weight="600"' if row.kind in ("call", "send") else ""
-    label = _words(indent, middle + 4, _short(row.name, room), weight)
-    tip = _short(row.name, 200) + ": " + row.detail
+    label = _words(indent, middle + 4, shorten(row.name, room), weight)
+    tip = shorten(row.name, 200) + ": " + row.detail
     return (
         f'<g><title>{escape(tip)}</title><g clip-path="url(#{key}-labels)">{label}</g>'
         + _span(row, middle, scale, key)
@@ -318,7 +215,7 @@ def _draw(row: _Row, y: int, scale: _Scale, key: str) -> str:
 
 def _outcome(row: _Row) -> str:
     if row.end is None:
-        return _short(row.state, 14)
+        return shorten(row.state, 14)
     took = _duration(max((row.end - row.start).total_seconds(), 0))
     return f"failed · {took}" if row.state == "failed" else took
 
@@ -358,7 +255,7 @@ def _try(number: int, attempt: Attempt, middle: float, scale: _Scale) -> str:
 
 def _mark(x: float, y: float, what: str, error: str) -> str:
     """Draw how a try ended: a dot where it failed, a cross where it was cut off."""
-    title = f"<title>{escape(_failed(what, error))}</title>"
+    title = f"<title>{escape(how_it_failed(what, error))}</title>"
     if error == CUT_OFF:
         cross = f"M{x - 4:.1f} {y - 4}l8 8m0 -8l-8 8"
         return f'<path d="{cross}" stroke="currentColor" stroke-width="2">{title}</path>'
@@ -374,8 +271,9 @@ def _caption(journal: Journal) -> str:
     total = _duration(scale.known)
     parts = [total if journal.ended else f"{total} until the last event"]
     if counted:
-        parts.append(_count(counted, "attempt"))
+        parts.append(plural(counted, "attempt"))
     if journal.ui.startswith(("http://", "https://")):
         address = quoteattr("".join(journal.ui.split()))
-        parts.append(f'<a href={address} target="_blank" rel="noopener">Open in the Restate UI</a>')
+        link = f'<a href={address} style="color:inherit" target="_blank" rel="noopener">'
+        parts.append(f"{link}Open in the Restate UI</a>")
     return " · ".join(parts)
