@@ -5,6 +5,7 @@ event loop: so it lives on a loop of its own, in a thread that ends with the pro
 """
 
 import asyncio
+import time
 from concurrent.futures import Future
 from functools import cache
 from typing import Any
@@ -15,9 +16,11 @@ from tour import server
 from tour.asgi import LoopThread
 from tour.errors import TourError
 
-__all__ = ["Row", "admin", "ingress", "message_of", "output_of", "query", "query_async"]
+__all__ = ["Row", "admin", "attach", "ingress", "message_of", "output_of", "query", "query_async"]
 
 Row = dict[str, Any]
+
+PAUSES = (0.05, 0.2, 1.0, None)  # a server that was killed takes a moment to be seen as dead
 
 
 @cache
@@ -28,11 +31,7 @@ def _thread() -> LoopThread:
 @cache
 def _client() -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    return httpx.AsyncClient(timeout=10, limits=limits)
-
-
-def _submit(method: str, url: str, **options: Any) -> "Future[httpx.Response]":
-    return _thread().submit(_client().request(method, url, **options))
+    return httpx.AsyncClient(timeout=10, limits=limits, mounts=server.DIRECT)
 
 
 async def ingress(method: str, path: str, **options: Any) -> httpx.Response:
@@ -41,19 +40,28 @@ async def ingress(method: str, path: str, **options: Any) -> httpx.Response:
     `options` are those of `httpx.request`.
 
     Raises:
-        httpx.TransportError: no connection, or no answer within 10 seconds.
+        TourError: no connection, or no answer within 10 seconds.
     """
-    return await asyncio.wrap_future(_submit(method, server.ensure().ingress + path, **options))
+    return await asyncio.to_thread(_request, "ingress", method, path, **options)
+
+
+async def attach(invocation: str) -> httpx.Response:
+    """Wait for an invocation, however long it takes, and return the response to it."""
+    path = f"/restate/invocation/{invocation}/attach"
+    while True:
+        try:
+            return await asyncio.wrap_future(_submit("ingress", "GET", path, timeout=None))
+        except httpx.TransportError:
+            await asyncio.sleep(0.1)
 
 
 def admin(method: str, path: str, **options: Any) -> httpx.Response:
     """Send a request to the admin API, block until its response is here, and return it.
 
     Raises:
-        TourError: the answer is an error; the message is the server's.
-        httpx.TransportError: no connection, or no answer within 10 seconds.
+        TourError: the answer is an error, and the message is the server's; or there is none.
     """
-    return _checked(_submit(method, server.ensure().admin + path, **options).result())
+    return _checked(_request("admin", method, path, **options))
 
 
 def output_of(invocation: str) -> Any:
@@ -62,8 +70,8 @@ def output_of(invocation: str) -> Any:
     Raises:
         TourError: it failed or has not completed; the message is the server's.
     """
-    url = f"{server.ensure().ingress}/restate/invocation/{invocation}/output"
-    response = _checked(_submit("GET", url).result())
+    path = f"/restate/invocation/{invocation}/output"
+    response = _checked(_request("ingress", "GET", path))
     return response.json() if response.content else None
 
 
@@ -73,12 +81,15 @@ def query(sql: str) -> list[Row]:
     Raises:
         TourError: the query is wrong; the message is the server's.
     """
-    return _rows(_ask(sql).result())
+    # Asking for JSON: the default is Arrow.
+    headers = {"accept": "application/json"}
+    rows: list[Row] = admin("POST", "/query", json={"query": sql}, headers=headers).json()["rows"]
+    return rows
 
 
 async def query_async(sql: str) -> list[Row]:
     """Do what `query` does without blocking the event loop."""
-    return _rows(await asyncio.wrap_future(_ask(sql)))
+    return await asyncio.to_thread(query, sql)
 
 
 def message_of(response: httpx.Response) -> str:
@@ -89,15 +100,21 @@ def message_of(response: httpx.Response) -> str:
         return response.text or f"status {response.status_code}"
 
 
-def _ask(sql: str) -> "Future[httpx.Response]":
-    # Asking for JSON: the default is Arrow.
-    url, headers = server.ensure().admin + "/query", {"accept": "application/json"}
-    return _submit("POST", url, json={"query": sql}, headers=headers)
+def _submit(side: str, method: str, path: str, **options: Any) -> "Future[httpx.Response]":
+    url = getattr(server.ensure(), side) + path
+    return _thread().submit(_client().request(method, url, **options))
 
 
-def _rows(response: httpx.Response) -> list[Row]:
-    rows: list[Row] = _checked(response).json()["rows"]
-    return rows
+def _request(side: str, method: str, path: str, **options: Any) -> httpx.Response:
+    """Block until the response is here; ask again if the server died under the request."""
+    for pause in PAUSES:
+        try:
+            return _submit(side, method, path, **options).result()
+        except httpx.TransportError as error:
+            if pause is None or isinstance(error, httpx.TimeoutException):
+                raise TourError(f"Restate does not answer: {error!r}.") from error
+            time.sleep(pause)
+    raise AssertionError("the last pause is None")
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

@@ -92,7 +92,7 @@ class Invocation(Recorded):
                 or it has not completed after `timeout` seconds.
         """
         patience = Patience(self.id, self.target, timeout)
-        waiting = asyncio.ensure_future(self._attached())
+        waiting = asyncio.ensure_future(api.attach(self.id))
         try:
             while not await within(patience.interval, waiting):
                 output.show(self.id)
@@ -138,15 +138,6 @@ class Invocation(Recorded):
         """Let it go on now: one that is paused, or one that waits for its next retry."""
         await self._order("resume")
 
-    async def _attached(self) -> httpx.Response:
-        """Return the response to the invocation, also if the server dies in between."""
-        while True:
-            try:
-                path = f"/restate/invocation/{self.id}/attach"
-                return await api.ingress("GET", path, timeout=None)
-            except httpx.TransportError:
-                await asyncio.sleep(0.1)
-
 
 class Finished(Recorded):
     """An invocation that has completed.
@@ -181,10 +172,7 @@ async def send(handler: AnyHandler, arg: Any = None, key: str | None = None) -> 
     body = _encoded(definition, arg)
     if body:
         headers["content-type"] = definition.handler_io.content_type
-    try:
-        reply = await api.ingress("POST", path, content=body, headers=headers)
-    except httpx.TransportError:
-        reply = await api.ingress("POST", path, content=body, headers=headers)
+    reply = await api.ingress("POST", path, content=body, headers=headers)
     if reply.is_error:
         raise InvocationFailed(target, api.message_of(reply), reply.status_code)
     invocation = Invocation(reply.json()["invocationId"], target, definition)

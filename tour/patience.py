@@ -5,8 +5,6 @@ import json
 import time
 from typing import Any
 
-import httpx
-
 from tour import api
 from tour.errors import TourError
 
@@ -73,10 +71,7 @@ class Patience:
             print(self._state(row))
 
     async def _row(self) -> api.Row:
-        try:
-            rows = await api.query_async(WAITING.format(self._id))
-        except httpx.TransportError:  # the server died just now; the next look brings it back
-            rows = []
+        rows = await api.query_async(WAITING.format(self._id))
         return rows[0] if rows else {"status": "not to be seen"}
 
     def _fails_again_and_again(self, row: api.Row) -> bool:
