@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ __all__ = ["Server", "down", "find", "pid", "running", "up"]
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORTS = (8080, 9070)
+DIRECT = {f"all://{LOOPBACK}": None}  # for httpx: this machine is reached without the user's proxy
 START_SECONDS = 20
 DYING_SECONDS = 2
 NOBODY = "inv_1laJN710ENek6OLDWArxpRCXnxNezgftVX"  # any id: to look it up, a partition must be up
@@ -44,6 +46,8 @@ LEAN = {
     "RESTATE_LOG_DISABLE_ANSI_CODES": "true",
 }
 
+_reviving = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Server:
@@ -53,15 +57,15 @@ class Server:
         ingress: URL where handlers are called.
         admin: URL of the admin API, the SQL API and the UI.
         pid: its process, if the tour started it; None for somebody else's.
-        born: when that process was created, in seconds since the epoch; tells it from a later
-            process with the same number.
+        mark: what tells that process from a later one with the same number: psutil's hash of
+            its birth, on a clock that nobody sets.
         version: what it calls itself.
     """
 
     ingress: str
     admin: str
     pid: int | None = None
-    born: float = 0.0
+    mark: int = 0
     version: str = ""
 
     @property
@@ -100,10 +104,13 @@ def ensure() -> Server:
     """
     if server := running():
         return server
-    died = _recorded() is not None
-    server = up()
-    if died:
-        print("restate-server had died. It is up again, with its data.")
+    with _reviving:
+        if server := running():
+            return server
+        died = _recorded() is not None
+        server = up()
+        if died:
+            print("restate-server had died. It is up again, with its data.")
     return server
 
 
@@ -158,7 +165,7 @@ def _named() -> Server | None:
 
 
 def _checked(server: Server) -> Server:
-    with httpx.Client(timeout=5) as client:
+    with httpx.Client(timeout=5, mounts=DIRECT) as client:
         version = _version(client, server)
     if version is None:
         raise TourError(
@@ -189,10 +196,10 @@ def _living() -> Server | None:
 def _process(server: Server) -> psutil.Process | None:
     try:
         process = psutil.Process(server.pid)
-        born, status = process.create_time(), process.status()
+        dead = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.Error:
         return None
-    return process if born == server.born and status != psutil.STATUS_ZOMBIE else None
+    return None if dead or hash(process) != server.mark else process
 
 
 def _owns_its_ports(server: Server) -> bool:
@@ -254,21 +261,21 @@ def _spawn(binary: Path, ingress: int, admin: int) -> Server:
     )
     pid = int(shell.stdout)
     return Server(
-        f"http://{LOOPBACK}:{ingress}", f"http://{LOOPBACK}:{admin}", pid=pid, born=_born(pid)
+        f"http://{LOOPBACK}:{ingress}", f"http://{LOOPBACK}:{admin}", pid=pid, mark=_mark(pid)
     )
 
 
-def _born(pid: int) -> float:
+def _mark(pid: int) -> int:
     try:
-        return float(psutil.Process(pid).create_time())
+        return hash(psutil.Process(pid))
     except psutil.NoSuchProcess:
-        return 0.0
+        return 0
 
 
 def _await_health(server: Server) -> Server | None:
     """Return the server once it answers; None if it died, as it does when a port was taken."""
     deadline = time.monotonic() + START_SECONDS
-    with httpx.Client(timeout=1, trust_env=False) as client:
+    with httpx.Client(timeout=1, mounts=DIRECT) as client:
         while process := _process(server):
             if _owns_its_ports(server) and (version := _version(client, server)):
                 return replace(server, version=version)
@@ -279,10 +286,16 @@ def _await_health(server: Server) -> Server | None:
 
 
 def _version(client: httpx.Client, server: Server) -> str | None:
-    """Return the version of a server that can do its work; its health alone comes too early."""
+    """Return the version of a server that can do its work; its health alone comes too early.
+
+    Until a server that starts again has taken the lead of its partition, a query may find nothing,
+    or fail. A look at an invocation waits for that.
+    """
     query = {"query": f"select id from sys_invocation where id = '{NOBODY}'"}
     try:
-        client.get(f"{server.ingress}/restate/health").raise_for_status()
+        reply = client.get(f"{server.ingress}/restate/invocation/{NOBODY}/output")
+        if reply.status_code != httpx.codes.NOT_FOUND:
+            return None
         client.post(f"{server.admin}/query", json=query).raise_for_status()
         reply = client.get(f"{server.admin}/version").raise_for_status()
     except httpx.HTTPError:
