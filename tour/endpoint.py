@@ -69,10 +69,13 @@ def serve(*services: AnyService, port: int | None = None) -> Endpoint:
         The endpoint, which Restate knows.
 
     Raises:
-        TourError: the port is taken, or Restate refuses the services.
+        TourError: these are no services, the port is taken, or Restate refuses them.
     """
-    if not services:
-        raise TourError("There is nothing to serve: tour.serve(service) takes at least one.")
+    if not services or not all(isinstance(service, AnyService) for service in services):
+        raise TourError(
+            'tour.serve(...) takes services, at least one: what restate.Service("…") returns, '
+            "not a handler of it."
+        )
     port = port or _port_of(services[0].name)
     if before := _endpoints.pop(port, None):
         before.stop()

@@ -1,0 +1,5 @@
+"""What the tests share."""
+
+from serving import serve
+
+__all__ = ["serve"]

@@ -1,0 +1,272 @@
+"""The in-process endpoint: served, registered, swapped, crashed with work in flight, recovered."""
+
+import asyncio
+import re
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+import restate
+from openai import AsyncOpenAI
+from programs import ROOT
+from serving import Serve
+
+import tour
+from tour import api
+from tour.endpoint import Endpoint, _port_of
+
+# ---- served
+
+
+@pytest.mark.anyio
+async def test_serving_again_swaps_the_code_and_adds_handlers(serve: Serve) -> None:
+    first = restate.Service("EndpointSwap")
+
+    @first.handler("run")
+    async def run(ctx: restate.Context, name: str) -> str:
+        return f"one, {name}"
+
+    endpoint = serve(first)
+    assert (await tour.call(run, "Ada")).result == "one, Ada"
+
+    second = restate.Service("EndpointSwap")
+
+    @second.handler("run")
+    async def changed(ctx: restate.Context, name: str) -> str:
+        return f"two, {name}"
+
+    @second.handler("more")
+    async def more(ctx: restate.Context) -> str:
+        return "new"
+
+    again = serve(second)
+    assert again.port == endpoint.port
+    assert (await tour.call(run, "Ada")).result == "two, Ada"
+    assert (await tour.call(more)).result == "new"
+    assert [repr(endpoint), repr(again)] == [
+        "<Endpoint of EndpointSwap: down>",
+        "<Endpoint of EndpointSwap: up>",
+    ]
+
+
+def test_it_listens_on_loopback_alone(serve: Serve) -> None:
+    port = serve(waiting("EndpointLoopback")).port
+    listening = psutil.Process().net_connections("all")
+    assert {s.laddr.ip for s in listening if s.laddr and s.laddr.port == port} == {"127.0.0.1"}
+
+
+def test_each_service_of_the_notebooks_has_a_port_of_its_own() -> None:
+    declared = re.compile(r'restate\.(?:Service|VirtualObject|Workflow)\(\s*"([^"]+)"')
+    sources = [path.read_text() for path in (ROOT / "notebooks").glob("solutions/*.py")]
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        sources += [cell.source for cell in nbformat.read(path, as_version=4).cells]  # type: ignore[no-untyped-call]
+    names = {name for source in sources for name in declared.findall(source)}
+    assert "WeatherAgent" in names
+    ports = {name: _port_of(name) for name in names}
+    assert len({*ports.values()}) == len(names), ports
+    assert all(20_000 <= port < 30_000 for port in ports.values())
+
+
+# ---- refused
+
+
+def test_a_taken_port_is_an_error_in_the_cell(serve: Serve) -> None:
+    service = waiting("EndpointTaken")
+    port = _port_of("EndpointTaken")
+    with closing(socket.create_server(("127.0.0.1", port))):
+        with pytest.raises(tour.TourError, match=rf"(?s){port}.*another kernel.*{port + 1}\)"):
+            serve(service)
+        assert serve(service, port=port + 1).port == port + 1
+    assert serve(service).port == port
+
+
+def test_nothing_to_serve_is_an_error() -> None:
+    with pytest.raises(tour.TourError, match="takes services, at least one"):
+        tour.serve()
+
+
+def test_what_restate_refuses_is_an_error_and_frees_the_port() -> None:
+    refused = waiting("no such name allowed")
+    with pytest.raises(tour.TourError, match="no such name allowed not registered"):
+        tour.serve(refused)
+    socket.create_server(("127.0.0.1", _port_of("no such name allowed"))).close()
+
+
+def test_a_handler_in_place_of_its_service_is_an_error() -> None:
+    async def run(ctx: restate.Context) -> None: ...
+
+    with pytest.raises(tour.TourError, match=r"restate\.Service"):
+        tour.serve(run)  # type: ignore[arg-type]
+
+
+# ---- crashed
+
+
+def waiting(name: str) -> restate.Service:
+    """Return a service that would do if anybody called it."""
+    service = restate.Service(name)
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> None: ...
+
+    return service
+
+
+class Hang:
+    """Four ways for a handler to be busy when the crash comes; from the second try on, none."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    def _is_first(self) -> bool:
+        is_first = not self.begun.is_set()
+        self.begun.set()
+        return is_first
+
+    async def async_step(self, ctx: restate.Context) -> None:
+        await ctx.run_typed("slow", self.plain_sleep)
+
+    async def sync_step(self, ctx: restate.Context) -> None:
+        await ctx.run_typed("slow", self.block)
+
+    async def sleeping_handler(self, ctx: restate.Context) -> None:
+        await self.plain_sleep()
+
+    async def blocking_handler(self, ctx: restate.Context) -> None:
+        self.block()
+
+    async def deaf_handler(self, ctx: restate.Context) -> None:
+        while self._is_first() or len(ctx.request().id) == 0:
+            try:
+                await asyncio.sleep(3)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.5)
+
+    async def plain_sleep(self) -> None:
+        if self._is_first():
+            await asyncio.sleep(60)
+
+    def block(self) -> None:
+        if self._is_first():
+            time.sleep(3)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "busy", ["async_step", "sync_step", "sleeping_handler", "blocking_handler", "deaf_handler"]
+)
+async def test_a_crash_is_immediate_and_the_work_goes_on_afterwards(
+    busy: str, serve: Serve
+) -> None:
+    hang = Hang()
+    body: Callable[[restate.Context], Awaitable[None]] = getattr(hang, busy)
+    # A failure waits half a minute for its next try, unless somebody resumes it.
+    slow = restate.InvocationRetryPolicy(initial_interval=timedelta(seconds=30))
+    service = restate.Service(f"EndpointBusy-{busy}", invocation_retry_policy=slow)
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> str:
+        await body(ctx)
+        return "done"
+
+    endpoint = serve(service)
+    invocation = await tour.send(run)
+    assert await asyncio.to_thread(hang.begun.wait, 10)
+    began = time.monotonic()
+    endpoint.crash()
+    assert time.monotonic() - began < 1.5
+    assert repr(endpoint).endswith("down>")
+    assert Endpoint.stop is Endpoint.crash
+    await invocation.until("backing-off")
+
+    began = time.monotonic()
+    assert serve(service).port == endpoint.port
+    assert await invocation.result() == "done"
+    assert time.monotonic() - began < 1.5
+    if "step" in busy:
+        assert invocation.journal.attempts("slow") == [2]
+        cut, last = invocation.journal.entries[0].attempts or ()
+        assert (cut.error, last.error) == ("cut off" if busy == "async_step" else None, None)
+
+
+@pytest.mark.anyio
+async def test_a_handler_may_pull_the_plug_itself(serve: Serve) -> None:
+    service = restate.Service("EndpointSuicide")
+    endpoints: list[Endpoint] = []
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> str:
+        await ctx.run_typed("before", lambda: None)
+        if len(endpoints) == 1:
+            endpoints[0].crash()
+            raise SystemError("nobody hears this")
+        return "alive"
+
+    endpoints.append(serve(service))
+    invocation = await tour.send(run)
+    await invocation.until("backing-off")
+    assert invocation.journal.errors == ()
+    endpoints.append(serve(service))
+    assert await invocation.result() == "alive"
+    assert invocation.journal.attempts("before") == [1]
+
+
+@pytest.mark.anyio
+async def test_only_what_backs_off_in_these_services_is_resumed(serve: Serve) -> None:
+    one, other = waiting("EndpointMine"), waiting("EndpointTheirs")
+    for service in (one, other):
+        serve(service).crash()
+    policy = "select retry_count from sys_invocation where id = '{}'"
+    mine, theirs = [await tour.send(service.handlers["run"].fn) for service in (one, other)]
+    for invocation in (mine, theirs):
+        await invocation.until("backing-off")
+    serve(one)
+    await mine.result()
+    assert await theirs.status() == "backing-off"
+    assert api.query(policy.format(theirs.id))[0]["retry_count"] >= 1
+    serve(other)
+    await theirs.result()
+
+
+@pytest.mark.anyio
+async def test_agents_share_a_client_over_crashes_and_services(serve: Serve) -> None:
+    tour.offline.reset()
+    model = AsyncOpenAI(base_url=tour.offline.start(), api_key="none", max_retries=0)
+
+    async def ask() -> str:
+        messages: Any = [{"role": "user", "content": "Hello"}]
+        reply = await model.chat.completions.create(model="m", messages=messages)
+        return str(reply.choices[0].message.content)
+
+    services = [restate.Service(f"EndpointClient{number}") for number in range(2)]
+    handlers = []
+    for service in services:
+
+        @service.handler("run")
+        async def run(ctx: restate.Context) -> str:
+            return await ctx.run_typed("LLM call", ask)
+
+        handlers.append(run)
+    endpoints = [serve(service) for service in services]
+    answers = {(await tour.call(handler)).result for handler in handlers}
+    assert len(answers) == 1
+
+    tour.offline.latency = 0.5
+    cut, untouched = [await tour.send(handler) for handler in handlers]
+    for invocation in (cut, untouched):
+        await invocation.until("LLM call")
+    endpoints[0].crash()
+    assert await untouched.result() in answers
+    assert untouched.journal.attempts("LLM call") == [1]
+    serve(services[0])
+    assert await cut.result() in answers
+    assert cut.journal.attempts("LLM call") == [2]
+    tour.offline.reset()
+    assert {(await tour.call(handler)).result for handler in handlers} == answers
