@@ -97,9 +97,11 @@ def _thread() -> LoopThread:
 def _port_of(service: str) -> int:
     """Choose a port by name, and by the learner's home where several share a machine.
 
-    It lies below the range from which systems hand out ports of their own.
+    It lies below the range from which systems hand out ports of their own. The home moves all
+    names alike: two that differ in one home differ in every home.
     """
-    return 20_000 + zlib.crc32(f"{install.home()} {service}".encode()) % 10_000
+    numbers = [zlib.crc32(text.encode()) for text in (str(install.home()), service)]
+    return 20_000 + sum(numbers) % 10_000
 
 
 def _register(endpoint: Endpoint) -> None:
