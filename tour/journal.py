@@ -46,7 +46,7 @@ class Step:
     child: Journal | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Journal:
     """One invocation as the server recorded it.
 
@@ -71,6 +71,12 @@ class Journal:
     errors: tuple[tuple[datetime, str], ...] = ()
     failure: str | None = None
     ui: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        """Return the stable text: order, names, counts and states; no ids and no times."""
+        from tour.timeline import text  # noqa: PLC0415  the timeline is made of journals
+
+        return text(self)
 
     @property
     def steps(self) -> list[str]:
