@@ -19,6 +19,9 @@ __all__ = ["Row", "admin", "ingress", "message_of", "output_of", "query", "query
 
 Row = dict[str, Any]
 
+LOST_ITSELF = "was shut down or removed"
+TRIES, PAUSE = 20, 0.05
+
 
 @cache
 def _thread() -> LoopThread:
@@ -90,9 +93,18 @@ def message_of(response: httpx.Response) -> str:
 
 
 def _ask(sql: str) -> "Future[httpx.Response]":
-    # Asking for JSON: the default is Arrow.
-    url, headers = server.ensure().admin + "/query", {"accept": "application/json"}
-    return _submit("POST", url, json={"query": sql}, headers=headers)
+    return _thread().submit(_asked(server.ensure().admin + "/query", sql))
+
+
+async def _asked(url: str, sql: str) -> httpx.Response:
+    """Ask until the server can look: just started, it may lose the connection to itself once."""
+    headers = {"accept": "application/json"}  # the default is Arrow
+    for _ in range(TRIES):
+        response = await _client().post(url, json={"query": sql}, headers=headers)
+        if not response.is_server_error or LOST_ITSELF not in response.text:
+            break
+        await asyncio.sleep(PAUSE)
+    return response
 
 
 def _rows(response: httpx.Response) -> list[Row]:
