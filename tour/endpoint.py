@@ -6,7 +6,7 @@ import zlib
 
 import restate
 
-from tour import api, output, server
+from tour import api, install, output, server
 from tour.asgi import AsgiServer, LoopThread
 from tour.counting import AnyService, counted
 from tour.errors import TourError
@@ -92,8 +92,11 @@ def _thread() -> LoopThread:
 
 
 def _port_of(service: str) -> int:
-    """Choose a port by name: below the range from which the system hands out its own."""
-    return 20_000 + zlib.crc32(service.encode()) % 10_000
+    """Choose a port by name and TOUR_HOME: below the range that the system hands out itself.
+
+    By TOUR_HOME, because another home has another server: a test and a lab may run side by side.
+    """
+    return 20_000 + zlib.crc32(f"{install.home()} {service}".encode()) % 10_000
 
 
 def _register(endpoint: Endpoint) -> None:
