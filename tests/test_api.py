@@ -17,4 +17,9 @@ def test_a_server_that_was_just_restarted_answers_every_query(_: int) -> None:
     end = time.monotonic() + 0.3  # it lost the connection to itself in the first tenth
     while time.monotonic() < end:
         api.query("select id from sys_invocation limit 1")
-        assert api.query("select id from sys_invocation where id = 'inv_10jdfoR4UvQV6wNzjmF4kPCqWXmfYRnYkd'") == []
+        assert (
+            api.query(
+                "select id from sys_invocation where id = 'inv_10jdfoR4UvQV6wNzjmF4kPCqWXmfYRnYkd'"
+            )
+            == []
+        )
