@@ -19,7 +19,8 @@ import restate
 from programs import begin, output
 
 import tour
-from tour import api, install, process, records, server
+from tour import api, install, records, server
+from tour import process as server_process
 from tour.process import LOOPBACK, is_free
 
 UP = "from tour import server; print(server.up().pid)"
@@ -193,7 +194,7 @@ def test_a_foreign_server_on_our_ports_is_not_adopted(
 ) -> None:
     dead = server.up()
     kill(server.pid())
-    monkeypatch.setattr(process, "DYING_SECONDS", 0.1)
+    monkeypatch.setattr(server_process, "DYING_SECONDS", 0.1)
     ingress, admin = dead.ports
     with impostor(ingress), impostor(admin):
         ours = server.up()
