@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tour.offline_model.chat import CREATED, MODEL, ChatRequest, used
-from tour.offline_model.faults import Parts, error
-from tour.offline_model.reading import Json
+from tour.offline_model.faults import error
 from tour.offline_model.responses import ResponsesRequest
 from tour.offline_model.rules import answer
 
@@ -33,24 +33,24 @@ def build(model: OfflineModel) -> Starlette:
 
     async def complete(request: Request) -> Response:
         _authorise(request)
-        chat_request = ChatRequest if "chat" in request.url.path else ResponsesRequest
+        api = ChatRequest if request.url.path.startswith("/v1/chat") else ResponsesRequest
         model.calls += 1
         try:
-            body = await _json(request)
-            asked = chat_request.model_validate(body)
+            asked = api.model_validate_json(await request.body())
             talk = asked.conversation()
         except ValueError as problem:
             return _refused(problem)
+        body = await request.json()
         fault = model.admit(body)
         await asyncio.sleep(model.latency)
         if fault and fault.kind != "cut":
             return await fault.response(request)
         whole = asked.written(body, answer(talk))
         model.bill(*used(whole))
-        if asked.stream:
-            return Parts(asked.events(whole), "text/event-stream", cut=fault is not None)
         text = json.dumps(whole, ensure_ascii=False)
-        return Parts([text[:40], text[40:]], "application/json", cut=fault is not None)
+        parts = [*asked.events(whole)] if asked.stream else [text[:40], text[40:]]
+        kind = "text/event-stream" if asked.stream else "application/json"
+        return StreamingResponse(_sent(parts, cut=fault is not None), media_type=kind)
 
     async def models(request: Request) -> Response:
         _authorise(request)
@@ -74,14 +74,15 @@ def _authorise(request: Request) -> None:
         raise HTTPException(401, "Incorrect API key provided.")
 
 
-async def _json(request: Request) -> Json:
-    try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError) as problem:
-        raise ValueError(f"The body of the request is not JSON: {problem}") from None
+async def _sent(parts: list[str], *, cut: bool) -> AsyncIterator[str]:
+    """The parts of a reply; if it is cut, the connection breaks half-way."""
+    for part in parts[: len(parts) // 2 if cut else None]:
+        yield part
+    if cut:
+        raise ConnectionAbortedError
 
 
-def _refused(problem: Exception) -> Response:
+def _refused(problem: ValueError) -> Response:
     if not isinstance(problem, ValidationError):
         field = re.match(r"\w+(?=: )", str(problem))
         return error(400, str(problem), param=field and field[0])
