@@ -482,22 +482,13 @@ def test_answers_by_schema(client: openai.OpenAI) -> None:
     ("schema", "value"),
     [
         ({"type": "string"}, ""),
-        ({"type": "string", "minLength": 3}, "---"),
-        ({"type": "string", "format": "date"}, "1970-01-01"),
-        ({"type": "integer", "minimum": 2}, 2),
         ({"type": ["number", "null"]}, None),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, None),
         ({"enum": ["b", "a"]}, "b"),
         ({"const": 7}, 7),
         ({"const": "y", "type": "string", "description": "the text"}, "y"),
-        ({"type": "string", "default": "z"}, "z"),
-        ({"type": "integer", "maximum": -3}, -3),
-        ({"type": "number", "exclusiveMinimum": 4}, 5),
         ({"type": "boolean"}, False),
-        ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [0, 0]),
-        ({"allOf": [{"type": "integer"}]}, 0),
         ({"$ref": "#/$defs/Node"}, {"next": None}),
-        (True, ""),
     ],
 )
 def test_neutral_values_by_schema(http: httpx.Client, schema: Any, value: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -15,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tour.offline_model.chat import CREATED, MODEL, ChatRequest, used
+from tour.offline_model.chat import CREATED, MODEL, ChatRequest
 from tour.offline_model.faults import error
+from tour.offline_model.reading import Json
 from tour.offline_model.responses import ResponsesRequest
 from tour.offline_model.rules import answer
 
@@ -45,8 +47,10 @@ def build(model: OfflineModel) -> Starlette:
         await asyncio.sleep(model.latency)
         if fault and fault.kind != "cut":
             return await fault.response(request)
-        whole = asked.written(body, answer(talk))
-        model.bill(*used(whole))
+        reply = answer(talk)
+        prompt, completion = _tokens(body), _tokens(reply)
+        model.bill(prompt, completion)
+        whole = asked.written(_id(body), reply, prompt, completion)
         text = json.dumps(whole, ensure_ascii=False)
         parts = [*asked.events(whole)] if asked.stream else [text[:40], text[40:]]
         kind = "text/event-stream" if asked.stream else "application/json"
@@ -72,6 +76,16 @@ def _authorise(request: Request) -> None:
     """Any key will do, and none; one that begins with sk-wrong shows what a wrong one does."""
     if request.headers.get("authorization", "").startswith("Bearer sk-wrong"):
         raise HTTPException(401, "Incorrect API key provided.")
+
+
+def _id(body: Json) -> str:
+    """What makes the ids of a reply: the same for the same request."""
+    return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _tokens(said: Json) -> int:
+    """Four characters are a token; nobody's tokeniser, but easy to check."""
+    return -(-len(json.dumps(said, ensure_ascii=False)) // 4)
 
 
 async def _sent(parts: list[str], *, cut: bool) -> AsyncIterator[str]:
