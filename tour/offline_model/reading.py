@@ -121,8 +121,10 @@ class Reader:
                 found = self._strings(name, schema, given)
             case "boolean":
                 found = [given] if isinstance(given, bool) else _judgements(name, text)
-            case kind:
-                found = _numbers(name, kind, text)
+            case "integer" | "number":
+                found = _numbers(name, schema["type"], text)
+            case _:
+                found = []
         return found
 
     def complete(self, name: str, schema: Json) -> Json:
@@ -182,7 +184,7 @@ def _split(text: str) -> tuple[str, dict[str, Json]]:
             value, end = json.JSONDecoder().raw_decode(text, start)
             data |= _flat(value)
             text = text[:start] + " " * (end - start) + text[end:]
-    return text, data
+    return re.sub(" +", " ", text), data
 
 
 def _flat(value: Json) -> dict[str, Json]:
