@@ -42,7 +42,7 @@ NOT_PLACES = re.compile(  # a person's name, and a capital that only opens a sen
     r"\b(?:[Mm]y name is|I am|I'm|[Cc]all me)\s[^.,!?;\n]*"
     r"|^\s*\w+ (?!(?:and|or|und|please|today|tomorrow|now|weather|forecast)\b)(?=[a-zß-ÿ])"
 )
-AMOUNT = r"-?\d{1,15}(?:,\d{3})*(?:\.\d+)?"
+AMOUNT = r"-?\d{1,30}(?:,\d{3}){0,9}(?:\.\d+)?"
 NUMBER = re.compile(rf"(?<![\w.,-])[$€£]?({AMOUNT})(k\b)?")
 MONEY = re.compile(
     rf"[$€£]{AMOUNT}k?|\b[A-Z]{{3}} {AMOUNT}"

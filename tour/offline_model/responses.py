@@ -39,7 +39,9 @@ class ResponsesRequest(BaseModel):
             "tools": [{"type": each.get("type"), "function": each} for each in self.tools or []],
             "tool_choice": {**choice, "function": choice} if isinstance(choice, dict) else choice,
             "parallel_tool_calls": self.parallel_tool_calls,
-            "response_format": shape and {**shape, "json_schema": shape},
+            "response_format": {**shape, "json_schema": shape}
+            if isinstance(shape, dict)
+            else shape,
         }
         return ChatRequest.model_validate(chat).conversation()
 
@@ -48,9 +50,8 @@ class ResponsesRequest(BaseModel):
         content = {"type": "output_text", "text": reply.text, "annotations": []}
         message = {"type": "message", "id": f"msg_{id_}", "role": "assistant", "content": [content]}
         calls = [
-            {"type": "function_call", "id": f"fc_{id_}_{n}", "call_id": f"call_{id_}_{n}"}
-            | function(call)
-            for n, call in enumerate(reply.calls)
+            {"type": "function_call", "id": f"fc_{id_}_{n}", "call_id": f"call_{id_}_{n}", **call}
+            for n, call in enumerate(map(function, reply.calls))
         ]
         return {
             "id": f"resp_{id_}",
@@ -62,13 +63,7 @@ class ResponsesRequest(BaseModel):
             "parallel_tool_calls": self.parallel_tool_calls is not False,
             "tool_choice": self.tool_choice or "auto",
             "tools": self.tools or [],
-            "usage": {
-                "input_tokens": prompt,
-                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-                "output_tokens": completion,
-                "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": prompt + completion,
-            },
+            "usage": _usage(prompt, completion),
         }
 
     def events(self, whole: Json) -> Iterator[str]:
@@ -82,6 +77,16 @@ class ResponsesRequest(BaseModel):
         for number, event in enumerate(events):
             data = json.dumps({**event, "sequence_number": number})
             yield f"event: {event['type']}\ndata: {data}\n\n"
+
+
+def _usage(prompt: int, completion: int) -> Json:
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": completion,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt + completion,
+    }
 
 
 def _message(role: str, text: str | None) -> Json:

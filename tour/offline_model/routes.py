@@ -50,24 +50,22 @@ def build(model: OfflineModel) -> Starlette:
         prompt, completion = _tokens(body), _tokens(reply)
         model.bill(prompt, completion)
         whole = asked.written(_id(body), reply, prompt, completion)
-        text = json.dumps(whole, ensure_ascii=False)
-        parts = [*asked.events(whole)] if asked.stream else [text[:40], text[40:]]
-        kind = "text/event-stream" if asked.stream else "application/json"
-        return StreamingResponse(_sent(parts, cut=fault is not None), media_type=kind)
-
-    async def models(request: Request) -> Response:
-        named = "name" in request.path_params
-        return JSONResponse(CARD if named else {"object": "list", "data": [CARD]})
+        return _sent(asked, whole, cut=fault is not None)
 
     return Starlette(
         routes=[
-            Route("/v1/models", models),
-            Route("/v1/models/{name:path}", models),
+            Route("/v1/models", _models),
+            Route("/v1/models/{name:path}", _models),
             Route("/v1/chat/completions", complete, methods=["POST"]),
             Route("/v1/responses", complete, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _turned_away, Exception: _broken},
     )
+
+
+async def _models(request: Request) -> Response:
+    named = "name" in request.path_params
+    return JSONResponse(CARD if named else {"object": "list", "data": [CARD]})
 
 
 def _id(body: Json) -> str:
@@ -80,12 +78,19 @@ def _tokens(said: Json) -> int:
     return -(-len(json.dumps(said, ensure_ascii=False)) // 4)
 
 
-async def _sent(parts: list[str], *, cut: bool) -> AsyncIterator[str]:
-    """The parts of a reply; if it is cut, the connection breaks half-way."""
-    for part in parts[: len(parts) // 2 if cut else None]:
-        yield part
-    if cut:
-        raise ConnectionAbortedError
+def _sent(asked: ChatRequest | ResponsesRequest, whole: Json, *, cut: bool) -> Response:
+    """The reply in one piece or as a stream; if it is cut, the connection breaks half-way."""
+    text = json.dumps(whole, ensure_ascii=False)
+    parts = [*asked.events(whole)] if asked.stream else [text[:40], text[40:]]
+
+    async def sending() -> AsyncIterator[str]:
+        for part in parts[: len(parts) // 2 if cut else None]:
+            yield part
+        if cut:
+            raise ConnectionAbortedError
+
+    kind = "text/event-stream" if asked.stream else "application/json"
+    return StreamingResponse(sending(), media_type=kind)
 
 
 def _refused(problem: ValueError) -> Response:
