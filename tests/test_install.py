@@ -192,17 +192,3 @@ def test_a_full_disk_is_named_before_anything_is_fetched(
     with pytest.raises(TourError, match=r"No space left on device.\nFree 600 MB there"):
         install.install()
     assert contents(home) == {"install.lock"}
-
-
-# ---- what it shows
-
-
-def test_a_terminal_sees_one_line_that_is_rewritten(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_bytes(bytes(3_000_000))
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    with subprocess.Popen(["sleep", "0.7"]) as process:
-        install._show_progress(process, tmp_path, "Working")
-    blank = "\r" + " " * len("Working") + " " * 20 + "\r"
-    assert capsys.readouterr().out == f"Working …\rWorking … 3 MB, 0 s{blank}"
