@@ -46,7 +46,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     env = os.environ | spoilt | {"TOUR_HOME": str(home), "PATH": str(home)}
     ran = subprocess.run(COMMAND, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    fetching_npm, installing, done = ran.stdout.splitlines()
+    lines = [line.strip() for line in ran.stdout.splitlines() if line.strip()]
+    progress = [int(line.split()[0]) for line in lines if line.endswith(" MB so far")]
+    assert max(progress) > 10, "it takes seconds, and should not pass them in silence"
+    fetching_npm, installing, done = [line for line in lines if "so far" not in line]
     assert fetching_npm.startswith("No npm on this machine: fetching one from PyPI")
     assert installing.startswith(f"Installing restate-server {install.VERSION} (80 MB")
     assert done.startswith(f"restate-server {install.VERSION} installed in ")

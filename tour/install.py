@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +33,7 @@ VERSION: str = json.loads((_NPM / "package.json").read_text())["dependencies"][_
 
 _PLATFORMS = {"Linux x86_64", "Linux aarch64", "Darwin x86_64", "Darwin arm64"}
 _OLDEST_NPM = 7  # the first to read our lock's format
+PROGRESS_SECONDS = 1.0
 _ROOM = 600_000_000  # bytes: npm and the server, packed and unpacked
 
 
@@ -169,10 +171,11 @@ def _npm_from_pypi(folder: Path, lock: IO[str]) -> list[str]:
 
 
 def _run(command: list[str], folder: Path, lock: IO[str]) -> None:
-    """Run one command to its end, its output into the log."""
+    """Run one command to its end, its output into the log, and show how far it is."""
     _log().parent.mkdir(exist_ok=True)
-    with _log().open("wb") as log:
-        ended = subprocess.run(
+    with (
+        _log().open("wb") as log,
+        subprocess.Popen(
             command,
             cwd=folder,
             env=os.environ | {"TMPDIR": str(folder)},
@@ -180,14 +183,29 @@ def _run(command: list[str], folder: Path, lock: IO[str]) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[lock.fileno()],  # if we are killed, the next install waits for its end
-            check=False,
-        )
-    if ended.returncode:
+        ) as process,
+    ):
+        try:
+            _show_progress(process, folder)
+        finally:
+            process.kill()
+    if process.returncode:
         text = _log().read_text(errors="replace").strip()
         # npm and pip say it first and explain at length afterwards.
         first = r"^(?:npm error|npm ERR!|ERROR:) (?!code|errno|syscall|path)\s*(\S.*)"
         said = re.search(first, text, re.M)
         raise _failure((said[1] if said else text.rpartition("\n")[2]).rstrip("."), command)
+
+
+def _show_progress(process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    """Wait for a process, and rewrite one line about what it has put into its folder."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PROGRESS_SECONDS)
+            return
+        with suppress(FileNotFoundError):  # it moves its files about
+            size = sum(path.lstat().st_size for path in folder.rglob("*"))
+            print(f"\r  {size // 1_000_000} MB so far ", end="\r", flush=True)
 
 
 def _log() -> Path:
