@@ -32,7 +32,7 @@ NUMBERS = [path.name[:2] for path in NOTEBOOKS]
 MAY_IMPORT = {"restate", "openai", "pydantic", "hypercorn"}
 PINNED = {"restate-sdk", "openai", "pydantic", "hypercorn"}
 
-Serve = Callable[[], "subprocess.Popen[str]"]
+Serve = Callable[..., "subprocess.Popen[str]"]
 
 
 def tour_export(number: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -87,9 +87,9 @@ def test_a_folder_with_anything_in_it_is_left_alone(
     ran = tour_export("01", tmp_path)
     sentence = f"{tmp_path} is not empty. Name a folder that is, or that is not there yet."
     assert (ran.returncode, ran.stderr) == (1, f"tour export: {sentence}\n")
-    with pytest.raises(TourError, match="^.*kept is not empty"):
+    with pytest.raises(TourError, match=r"^.*kept is not empty"):
         export.export("01", kept)
-    with pytest.raises(TourError, match="^Cannot write to .*below: Not a directory"):
+    with pytest.raises(TourError, match=r"^Cannot write to .*below: Not a directory"):
         export.export("01", kept / "below")
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert kept.read_text() == "mine"
@@ -180,9 +180,9 @@ def serve(installed: Path, model: OfflineModel, port: int) -> Iterator[Serve]:
     env |= {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "none", "PORT": str(port)}
     started: list[subprocess.Popen[str]] = []
 
-    def serve() -> "subprocess.Popen[str]":
+    def serve(script: str = "agent.py") -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            command, cwd=installed, env=env, stderr=subprocess.PIPE, text=True
+            [*command[:-1], script], cwd=installed, env=env, stderr=subprocess.PIPE, text=True
         )
         started.append(process)
         until(lambda: listening(process) or process.poll() is not None)
@@ -281,6 +281,26 @@ def test_a_signal_ends_it_at_once_with_work_in_flight(
 
 
 @pytest.mark.timeout(180)
+def test_a_signal_ends_it_while_a_tool_blocks_a_thread(
+    installed: Path, model: OfflineModel, serve: Serve, port: int, restate_ports: SimpleNamespace
+) -> None:
+    code = (installed / "agent.py").read_text()
+    tool = "async def fetch_weather(city: str) -> str:\n"
+    assert tool in code
+    blocking = "    os.mkdir('begun')\n    __import__('time').sleep(40)\n"
+    (installed / "blocking.py").write_text(
+        code.replace(tool, tool.removeprefix("async ") + blocking)
+    )
+    agent = serve("blocking.py")
+    _, register, call = commands(installed)
+    shell(register, _9070=restate_ports.admin, _9080=port)
+    shell(call.replace("/run ", "/run/send "), _8080=restate_ports.ingress)
+    until((installed / "begun").exists)
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(timeout=5) == 0
+
+
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once_when_idle(ending: signal.Signals, serve: Serve) -> None:
     agent = serve()
@@ -315,6 +335,8 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("code", "import json\nfrom pydantic import BaseModel\nimport os", ["snippet"]),
         ("code", "import json\n\nTEXT = json.loads('''[\n\n\n\n\n]''')", ["snippet"]),
         ("code", "from pydantic import Field", ["snippet"]),
+        ("code", "from typing import TYPE_CHECKING, Any", ["snippet"]),
+        ("code", "KIND: Any = TYPE_CHECKING", ["snippet"]),
         ("code", "class A(BaseModel):\n    b: 'B | None' = Field(None)", ["snippet"]),
         ("code", "class B(BaseModel):\n    path: str = os.sep", ["snippet"]),
     ]
@@ -332,7 +354,8 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_source_is_one_module_with_its_imports_first(notebooks: Path) -> None:
     code = export.source("07")
     assert code.startswith(
-        "import json\nimport os\n\nfrom pydantic import BaseModel, Field\n\nTEXT = "
+        "import json\nimport os\nfrom typing import TYPE_CHECKING, Any\n\n"
+        "from pydantic import BaseModel, Field\n\nTEXT = "
     )
     assert "'''[\n\n\n\n\n]'''" in code
     assert "tour" not in code

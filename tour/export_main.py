@@ -25,9 +25,10 @@ async def main() -> None:
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({server, stopping}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.wait({server}, timeout=1)
-    if not server.done():
-        # Work in flight needs no goodbye: Restate has its journal, and goes on with it wherever
-        # this agent is served next.
+    if stop.is_set():
+        # Work in flight needs no goodbye, and may be in a thread that nobody can end. Restate has
+        # its journal, and goes on with it wherever this agent is served next.
+        sys.stdout.flush()
         os._exit(0)
     if isinstance(error := server.exception(), OSError):
         sys.exit(f"Cannot serve on {config.bind[0]}: {error}")
