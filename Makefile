@@ -30,11 +30,12 @@ check: $(VENV)/ready ## Check style, types, the lock and the notebooks' shape
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_setup.py $(ARGS)
+	$(BIN)/python -m pytest tests/test_setup.py tests/test_notebook_shape.py $(ARGS)
 
 notebooks: server ## Run the notebooks and write their outputs anew
-	$(BIN)/python -m nbconvert --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb notebooks/solutions/*.ipynb
+	$(BIN)/python tests/exercise_source.py
+	$(BIN)/python -m nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/python tests/exercise_source.py
 
 lock: $(VENV)/ready ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
 	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv

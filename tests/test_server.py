@@ -20,6 +20,8 @@ from programs import begin, output
 
 import tour
 from tour import api, install, records, server
+from tour import process as server_process
+from tour.process import LOOPBACK, is_free
 
 UP = "from tour import server; print(server.up().pid)"
 
@@ -124,7 +126,7 @@ def test_every_socket_listens_on_loopback_alone(home: Path) -> None:
     connections = psutil.Process(started.pid).net_connections("all")
     listening = [s.laddr for s in connections if s.status == psutil.CONN_LISTEN]
     assert {address.port for address in listening} > set(started.ports)
-    assert {address.ip for address in listening} == {server.LOOPBACK}
+    assert {address.ip for address in listening} == {LOOPBACK}
     udp = [s for s in connections if s.type == socket.SOCK_DGRAM and s.laddr]
     assert udp == []
 
@@ -192,7 +194,7 @@ def test_a_foreign_server_on_our_ports_is_not_adopted(
 ) -> None:
     dead = server.up()
     kill(server.pid())
-    monkeypatch.setattr(server, "DYING_SECONDS", 0.1)
+    monkeypatch.setattr(server_process, "DYING_SECONDS", 0.1)
     ingress, admin = dead.ports
     with impostor(ingress), impostor(admin):
         ours = server.up()
@@ -255,7 +257,7 @@ print(server.up().ports)
 
 def test_a_port_taken_by_a_socket_on_all_addresses_counts_as_taken(home: Path) -> None:
     with closing(socket.create_server(("", 0))) as foreign:
-        assert not server._free(foreign.getsockname()[1])
+        assert not is_free(foreign.getsockname()[1])
 
 
 # ---- what the environment names

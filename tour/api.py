@@ -15,12 +15,13 @@ import httpx
 from tour import server
 from tour.asgi import LoopThread
 from tour.errors import TourError
+from tour.process import DIRECT
 
 __all__ = ["Row", "admin", "attach", "ingress", "message_of", "output_of", "query", "query_async"]
 
 Row = dict[str, Any]
 
-PAUSES = (0.05, 0.2, 1.0, None)  # a server that was killed takes a moment to be seen as dead
+PAUSES = (0.05, 0.2, 1.0)  # a server that was killed takes a moment to be seen as dead
 
 
 @cache
@@ -31,7 +32,7 @@ def _thread() -> LoopThread:
 @cache
 def _client() -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    return httpx.AsyncClient(timeout=10, limits=limits, mounts=server.DIRECT)
+    return httpx.AsyncClient(timeout=10, limits=limits, mounts=DIRECT)
 
 
 async def ingress(method: str, path: str, **options: Any) -> httpx.Response:
@@ -110,11 +111,12 @@ def _request(side: str, method: str, path: str, **options: Any) -> httpx.Respons
     for pause in PAUSES:
         try:
             return _submit(side, method, path, **options).result()
-        except httpx.TransportError as error:
-            if pause is None or isinstance(error, httpx.TimeoutException):
-                raise TourError(f"Restate does not answer: {error!r}.") from error
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
             time.sleep(pause)
-    raise AssertionError("the last pause is None")
+    try:
+        return _submit(side, method, path, **options).result()
+    except httpx.TransportError as error:
+        raise TourError(f"Restate does not answer: {error!r}.") from error
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

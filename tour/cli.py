@@ -6,10 +6,10 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tour import install, lab, server
+from tour import install, offline, server
 from tour.errors import TourError
 
 __all__ = ["main"]
@@ -42,11 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("up", _up, "start restate-server, or find the one that runs")
     add("down", _down, "stop the restate-server that the tour started")
     add("status", _status, "say what runs")
-    add(
-        "lab",
-        lambda arguments: lab.run(arguments.rest),
-        "open the course in JupyterLab; other arguments go to JupyterLab",
-    )
+    add("lab", _lab, "open the course in JupyterLab; other arguments go to JupyterLab")
     model = add("model", _model, "serve the offline model alone, for any OpenAI client")
     model.add_argument("--port", type=int, default=8090, help="where on 127.0.0.1 (8090)")
     export = add("export", _export, "write a notebook's agent as a project of its own")
@@ -65,7 +61,7 @@ def _down(_: argparse.Namespace) -> None:
 
 
 def _status(_: argparse.Namespace) -> int:
-    running = server.running()
+    running = _running()
     if running is None:
         print("No restate-server of the tour runs; `tour up` starts one.")
         return 1
@@ -73,17 +69,24 @@ def _status(_: argparse.Namespace) -> int:
     return 0
 
 
-def _model(arguments: argparse.Namespace) -> None:
-    from tour.session import offline  # noqa: PLC0415  not needed for the other commands
+def _lab(arguments: argparse.Namespace) -> int:
+    from tour import lab  # noqa: PLC0415  Jupyter takes a second to import
 
+    return lab.run(arguments.rest)
+
+
+def _model(arguments: argparse.Namespace) -> None:
+    ends = {signal.SIGINT, signal.SIGTERM}
+    # Before the model's thread starts and takes this over: a signal that one thread does not block
+    # is delivered there, and ends the process before sigwait has seen it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
         url = offline.start(arguments.port)
-    except OSError as error:
-        raise TourError(
-            f"port {arguments.port}: {error.strerror}. Name another with --port."
-        ) from error
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TourError(f"port {arguments.port}: {reason}. Name another with --port.") from error
     print(f"The offline stand-in answers at OPENAI_BASE_URL={url} (Ctrl-C ends it)", flush=True)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    signal.sigwait(ends)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -107,7 +110,10 @@ def _doctor(_: argparse.Namespace) -> int:
 
 def _packages() -> str:
     names = ("restate-sdk", "openai", "jupyterlab", "ipykernel", "hypercorn")
-    found = ", ".join(f"{name} {version(name)}" for name in names)
+    try:
+        found = ", ".join(f"{name} {version(name)}" for name in names)
+    except PackageNotFoundError as error:
+        raise TourError(f"{error.name} is not installed: `make lab` installs it.") from error
     return f"Python {sys.version.split()[0]} with {found}"
 
 
@@ -124,8 +130,14 @@ def _binary() -> str:
     return f"restate-server {install.VERSION} at {server.find()}"
 
 
-def _server_answers() -> str:
+def _running() -> server.Server | None:
+    """Return the server that is up; one that the environment names is asked whether it is."""
     running = server.running()
+    return server.up() if running and running.pid is None else running
+
+
+def _server_answers() -> str:
+    running = _running()
     return f"Restate at {running.ingress}" if running else "no server runs; `tour up` starts one"
 
 

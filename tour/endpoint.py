@@ -6,10 +6,11 @@ import zlib
 
 import restate
 
-from tour import api, install, output, server
+from tour import api, install, output
 from tour.asgi import AsgiServer, LoopThread
 from tour.counting import AnyService, counted
 from tour.errors import TourError
+from tour.process import LOOPBACK
 
 __all__ = ["Endpoint", "serve"]
 
@@ -106,7 +107,7 @@ def _port_of(service: str) -> int:
 
 def _register(endpoint: Endpoint) -> None:
     # force: without it a changed service at a known address is ignored, with status 200.
-    body = {"uri": f"http://{server.LOOPBACK}:{endpoint.port}", "force": True}
+    body = {"uri": f"http://{LOOPBACK}:{endpoint.port}", "force": True}
     try:
         api.admin("POST", "/deployments", json=body)
     except TourError as error:

@@ -8,6 +8,8 @@ import ast
 import re
 import shlex
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -23,44 +25,7 @@ __all__ = ["export", "load", "source"]
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PINNED = ("restate-sdk", "openai", "hypercorn", "pydantic")
-MAIN = '''
-
-app = restate.app([{services}])
-
-
-async def main() -> None:
-    """Serve the agent on 127.0.0.1 until SIGTERM or Ctrl-C."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        # The SDK's own hook: it handles SIGTERM itself, and would displace any other handler.
-        install_shutdown_hook(loop, stop.set, signum)
-    config = Config()
-    config.bind = [f"127.0.0.1:{{os.environ.get('PORT', '9080')}}"]
-    server = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({{server, stopping}}, return_when=asyncio.FIRST_COMPLETED)
-    finished, _ = await asyncio.wait({{server}}, timeout=1)
-    if not finished:
-        # Work in flight needs no goodbye: Restate has its journal, and goes on with it wherever
-        # this agent is served next.
-        os._exit(0)
-    server.result()
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
-'''
-MAIN_IMPORTS = """
-import asyncio
-import os
-import signal
-
-import restate
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-from restate.server import install_shutdown_hook
-"""
+MAIN = Path(__file__).with_name("export_main.py")
 PROJECT = """[project]
 name = "{name}"
 version = "0.1.0"
@@ -69,6 +34,9 @@ requires-python = ">=3.11"
 dependencies = [
 {dependencies}
 ]
+
+[tool.ruff]
+line-length = 100
 """
 README = """# {title}
 
@@ -84,7 +52,8 @@ python3 -m venv .venv && .venv/bin/pip install {requirements} && .venv/bin/pytho
 Register it with the Restate server on this machine:
 
 ```sh
-curl http://127.0.0.1:9070/deployments --json '{{"uri": "http://127.0.0.1:9080", "force": true}}'
+curl http://127.0.0.1:9070/deployments -H "content-type: application/json" \\
+    -d '{{"uri": "http://127.0.0.1:9080", "force": true}}'
 ```
 
 Call it:
@@ -101,15 +70,7 @@ def source(number: str) -> str:
     Raises:
         TourError: there is no such notebook, or it has no cell tagged `snippet`.
     """
-    notebook = nbformat.read(_notebook(number), as_version=4)
-    cells = [
-        cell.source
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "snippet" in cell.metadata.get("tags", [])
-    ]
-    if not cells:
-        raise TourError(f"Notebook {number} has no cell tagged `snippet`.")
-    return _imports_first("\n\n\n".join(cells))
+    return _module(_snippets(number))
 
 
 def load(number: str) -> ModuleType:
@@ -119,8 +80,9 @@ def load(number: str) -> ModuleType:
         TourError: as `source` does.
     """
     module = ModuleType(f"agent_{number}")
+    code = compile(source(number), f"<notebook {number}>", "exec")
     sys.modules[module.__name__] = module  # Pydantic and inspect look a class's module up there
-    exec(compile(source(number), f"<notebook {number}>", "exec"), vars(module))  # noqa: S102
+    exec(code, vars(module))  # noqa: S102
     return module
 
 
@@ -134,13 +96,15 @@ def export(number: str, folder: Path) -> list[Path]:
         TourError: the folder is not empty or cannot be written, or as `source` does.
     """
     services = _services(load(number))
-    title = _title(number)
+    main = MAIN.read_text().partition("\n")[2]
+    main = main.replace("restate.app([])", f"restate.app([{', '.join(services)}])")
+    heading = _read(number).cells[0].source.splitlines()[0]
+    title = str(heading).lstrip("# ").replace('"', "'")
     pinned = [f"{name}=={version(name)}" for name in PINNED]
-    module = source(number) + "\n" + MAIN.format(services=", ".join(services))
     files = {
-        "agent.py": _imports_first(MAIN_IMPORTS + module),
+        "agent.py": _module([*_snippets(number), main]),
         "pyproject.toml": PROJECT.format(
-            name=_notebook(number).stem.replace("_", "-"),
+            name=_path(number).stem.replace("_", "-"),
             title=title,
             dependencies="\n".join(f'    "{pin}",' for pin in pinned),
         ),
@@ -153,17 +117,53 @@ def export(number: str, folder: Path) -> list[Path]:
     return _write(folder, files)
 
 
-def _notebook(number: str) -> Path:
-    found = sorted(NOTEBOOKS.glob(f"{number}_*.ipynb"))
-    if not found:
-        numbers = ", ".join(path.name[:2] for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")))
-        raise TourError(f"There is no notebook {number!r} in {NOTEBOOKS}. There are: {numbers}.")
-    return found[0]
+def _path(number: str) -> Path:
+    notebooks = {path.name.split("_")[0]: path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+    if number not in notebooks:
+        there = ", ".join(notebooks) or "none"
+        raise TourError(f"There is no notebook {number!r} in {NOTEBOOKS}. There are: {there}.")
+    return notebooks[number]
 
 
-def _title(number: str) -> str:
-    heading = nbformat.read(_notebook(number), as_version=4).cells[0].source.splitlines()[0]
-    return str(heading).lstrip("# ").replace('"', "'")
+def _read(number: str) -> Any:
+    return nbformat.read(_path(number), as_version=4)  # type: ignore[no-untyped-call]
+
+
+def _snippets(number: str) -> list[str]:
+    cells = _read(number).cells
+    snippets = [cell.source for cell in cells if "snippet" in cell.metadata.get("tags", [])]
+    if not snippets:
+        raise TourError(f"Notebook {number} has no cell tagged `snippet`.")
+    return snippets
+
+
+def _module(cells: Iterable[str]) -> str:
+    """Join cells to one module: the imports of all of them first, each once, then the rest."""
+    plain, named, bodies = set[str](), defaultdict[str, set[str]](set), []
+    for cell in cells:
+        lines = cell.splitlines()
+        for node in reversed(ast.parse(cell).body):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found = {ast.unparse(alias) for alias in node.names}
+                (named[node.module or ""] if isinstance(node, ast.ImportFrom) else plain).update(
+                    found
+                )
+                del lines[node.lineno - 1 : node.end_lineno]
+        bodies.append("\n".join(lines).strip("\n"))
+    imports = [(name, f"import {name}") for name in sorted(plain)]
+    for module, names in sorted(named.items()):
+        imports.append((module, f"from {module} import {', '.join(sorted(names, key=_rank))}"))
+    groups: tuple[list[str], list[str]] = ([], [])
+    for module, line in imports:
+        groups[module.split(".")[0] not in sys.stdlib_module_names].append(line)
+    rest = "\n\n\n".join(filter(None, bodies))
+    gap = "\n\n\n" if re.match("(async )?def |class |@", rest) else "\n\n"
+    return "\n\n".join("\n".join(group) for group in groups if group) + gap + rest + "\n"
+
+
+def _rank(name: str) -> tuple[bool, bool, str]:
+    """Sort constants first, then classes, then the rest, as ruff does."""
+    return not name.isupper(), not name[0].isupper(), name
 
 
 def _services(module: ModuleType) -> dict[str, Any]:
@@ -172,11 +172,10 @@ def _services(module: ModuleType) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
 
 
-def _calls(services: Any) -> list[str]:
+def _calls(services: Iterable[Any]) -> list[str]:
     """Return one curl line a handler that the ingress takes, with the defaults of its input."""
     return [
-        f"curl http://127.0.0.1:8080/{service.name}{_key(service)}/{handler.name} "
-        f"--json {shlex.quote(_example(handler))}"
+        f"curl http://127.0.0.1:8080/{service.name}{_key(service)}/{handler.name} {_body(handler)}"
         for service in services
         for handler in service.handlers.values()
     ]
@@ -186,30 +185,13 @@ def _key(service: Any) -> str:
     return "" if isinstance(service, restate.Service) else "/my-key"
 
 
-def _example(handler: Any) -> str:
-    model = handler.handler_io.input_type.annotation
-    return model().model_dump_json() if issubclass(model, BaseModel) else '"…"'
-
-
-def _imports_first(code: str) -> str:
-    """Move the imports of a module to its top, each once, in the order of the field."""
-    tree = ast.parse(code)
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    lines = code.splitlines()
-    for node in imports:
-        for number in range(node.lineno - 1, node.end_lineno or node.lineno):
-            lines[number] = ""
-    statements = {ast.unparse(node) for node in imports}
-    known = [
-        line for line in statements if line.split()[1].split(".")[0] in sys.stdlib_module_names
-    ]
-    foreign = sorted(statements - set(known), key=_import_order)
-    body = re.sub(r"\n{3,}", "\n\n\n", "\n".join(lines)).strip()
-    return "\n".join([*sorted(known, key=_import_order), "", *foreign, "", "", body, ""])
-
-
-def _import_order(statement: str) -> tuple[bool, str]:
-    return statement.startswith("from"), statement
+def _body(handler: Any) -> str:
+    taken = handler.handler_io.input_type
+    if taken is None or taken.is_void:
+        return "-X POST"
+    is_model = isinstance(taken.annotation, type) and issubclass(taken.annotation, BaseModel)
+    example = taken.annotation().model_dump_json() if is_model else '"…"'
+    return f"-H 'content-type: application/json' -d {shlex.quote(example)}"
 
 
 def _write(folder: Path, files: dict[str, str]) -> list[Path]:
@@ -218,7 +200,7 @@ def _write(folder: Path, files: dict[str, str]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (folder / name).write_text(content)
+            (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise TourError(f"Cannot write to {folder}: {error.strerror}.") from error
     return [folder / name for name in files]

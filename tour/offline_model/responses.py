@@ -1,4 +1,4 @@
-"""OpenAI's responses as JSON: what comes in, what goes out."""
+"""OpenAI's responses as JSON: the chat completions in other words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, Field
 
-from tour.offline_model.chat import CREATED, MODEL, ChatRequest, digest, function, tokens, words
+from tour.offline_model.chat import CREATED, MODEL, ChatRequest, function, words
 from tour.offline_model.reading import Json
 from tour.offline_model.rules import Conversation, Reply
 
@@ -23,7 +23,7 @@ class ResponsesRequest(BaseModel):
     tools: list[dict[str, Json]] | None = None
     tool_choice: str | dict[str, Json] | None = None
     parallel_tool_calls: bool | None = None
-    text: dict[str, dict[str, Json] | str | None] | None = None
+    text: dict[str, Json] | None = None
     stream: bool | None = None
     previous_response_id: str | None = None
 
@@ -31,32 +31,66 @@ class ResponsesRequest(BaseModel):
         """The request as the rules see it; ValueError if its parts do not fit together."""
         if self.previous_response_id:
             raise ValueError("previous_response_id: nothing is stored here, send the whole input")
-        items = (
-            [{"role": "user", "content": self.input}] if isinstance(self.input, str) else self.input
-        )
-        shape, choice = (self.text or {}).get("format"), self.tool_choice
+        said = self.input if isinstance(self.input, list) else [_message("user", self.input)]
+        choice, shape = self.tool_choice, (self.text or {}).get("format")
         chat = {
             "model": self.model,
-            "messages": [
-                {"role": "system", "content": self.instructions},
-                *map(_as_message, items),
-            ],
-            "tools": [{"type": t.get("type"), "function": t} for t in self.tools or []],
+            "messages": [_message("system", self.instructions), *map(_as_message, said)],
+            "tools": [{"type": each.get("type"), "function": each} for each in self.tools or []],
             "tool_choice": {**choice, "function": choice} if isinstance(choice, dict) else choice,
             "parallel_tool_calls": self.parallel_tool_calls,
             "response_format": {**shape, "json_schema": shape}
-            if isinstance(shape, dict) and "schema" in shape
+            if isinstance(shape, dict)
             else shape,
         }
         return ChatRequest.model_validate(chat).conversation()
 
-    def written(self, body: Json, reply: Reply) -> Json:
-        """The reply in this API's shape."""
-        return _response(body, reply)
+    def written(self, id_: str, reply: Reply, prompt: int, completion: int) -> Json:
+        """The reply in this API's shape, with the tokens that it has read and written."""
+        content = {"type": "output_text", "text": reply.text, "annotations": []}
+        message = {"type": "message", "id": f"msg_{id_}", "role": "assistant", "content": [content]}
+        calls = [
+            {"type": "function_call", "id": f"fc_{id_}_{n}", "call_id": f"call_{id_}_{n}", **call}
+            for n, call in enumerate(map(function, reply.calls))
+        ]
+        return {
+            "id": f"resp_{id_}",
+            "object": "response",
+            "created_at": CREATED,
+            "status": "completed",
+            "model": MODEL,
+            "output": [{**item, "status": "completed"} for item in calls or [message]],
+            "parallel_tool_calls": self.parallel_tool_calls is not False,
+            "tool_choice": self.tool_choice or "auto",
+            "tools": self.tools or [],
+            "usage": _usage(prompt, completion),
+        }
 
     def events(self, whole: Json) -> Iterator[str]:
-        """The written reply as server-sent events."""
-        return _response_events(whole)
+        """The written reply as server-sent events, word by word."""
+        begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+        events: list[Json] = [{"type": "response.created", "response": begun}]
+        for place, item in enumerate(whole["output"]):
+            at = {"output_index": place, "item_id": item["id"]}
+            events += [{**event, **at} for event in _item_events(item)]
+        events.append({"type": "response.completed", "response": whole})
+        for number, event in enumerate(events):
+            data = json.dumps({**event, "sequence_number": number})
+            yield f"event: {event['type']}\ndata: {data}\n\n"
+
+
+def _usage(prompt: int, completion: int) -> Json:
+    return {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": completion,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": prompt + completion,
+    }
+
+
+def _message(role: str, text: str | None) -> Json:
+    return {"role": role, "content": text}
 
 
 def _as_message(item: Json) -> Json:
@@ -68,73 +102,21 @@ def _as_message(item: Json) -> Json:
     return item
 
 
-def _response(body: Json, reply: Reply) -> Json:
-    """A response of the responses API."""
-    id_ = digest(body)
-    content = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
-    message = {"id": f"msg_{id_}", "type": "message", "role": "assistant", "content": [content]}
-    calls = [
-        {"id": f"fc_{id_}_{n}", "type": "function_call", "call_id": f"call_{id_}_{n}"}
-        | function(call)
-        for n, call in enumerate(reply.calls)
-    ]
-    output = [{**item, "status": "completed"} for item in calls or [message]]
-    asked = tokens(body.get("instructions"), body.get("input"), body.get("tools"))
-    answered = tokens(output)
-    return {
-        "id": f"resp_{id_}",
-        "object": "response",
-        "created_at": CREATED,
-        "status": "completed",
-        "model": MODEL,
-        "output": output,
-        "error": None,
-        "incomplete_details": None,
-        "instructions": body.get("instructions"),
-        "metadata": {},
-        "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
-        "tool_choice": body.get("tool_choice") or "auto",
-        "tools": body.get("tools") or [],
-        "usage": {
-            "input_tokens": asked,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": answered,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": asked + answered,
-        },
-    }
-
-
-def _response_events(whole: Json) -> Iterator[str]:
-    """A response as server-sent events."""
-    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
-    events: list[tuple[str, Json]] = [
-        ("response.created", {"response": begun}),
-        ("response.in_progress", {"response": begun}),
-    ]
-    for place, item in enumerate(whole["output"]):
-        empty: Json = {"content": []} if item["type"] == "message" else {"arguments": ""}
-        begun_item = {**item, **empty, "status": "in_progress"}
-        events.append(("response.output_item.added", {"output_index": place, "item": begun_item}))
-        at = {"output_index": place, "item_id": item["id"]}
-        events += [(name, {**at, **more}) for name, more in _item_events(item)]
-        events.append(("response.output_item.done", {"output_index": place, "item": item}))
-    events.append(("response.completed", {"response": whole}))
-    for number, (name, fields) in enumerate(events):
-        data = {"type": name, "sequence_number": number, **fields}
-        yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
-
-
-def _item_events(item: Json) -> Iterator[tuple[str, Json]]:
-    if item["type"] == "function_call":
-        text, name = item["arguments"], item["name"]
-        yield "response.function_call_arguments.delta", {"delta": text}
-        yield "response.function_call_arguments.done", {"arguments": text, "name": name}
-        return
-    (part,) = item["content"]
-    at = {"content_index": 0}
-    yield "response.content_part.added", {**at, "part": {**part, "text": ""}}
-    for word in words(part["text"]):
-        yield "response.output_text.delta", {**at, "delta": word, "logprobs": []}
-    yield "response.output_text.done", {**at, "text": part["text"], "logprobs": []}
-    yield "response.content_part.done", {**at, "part": part}
+def _item_events(item: Json) -> Iterator[Json]:
+    is_call = item["type"] == "function_call"
+    empty: Json = {"arguments": ""} if is_call else {"content": []}
+    started = {**item, **empty, "status": "in_progress"}
+    yield {"type": "response.output_item.added", "item": started}
+    if is_call:
+        text, kind = item["arguments"], "response.function_call_arguments"
+        yield {"type": f"{kind}.delta", "delta": text}
+        yield {"type": f"{kind}.done", "arguments": text, "name": item["name"]}
+    else:
+        (part,), at = item["content"], {"content_index": 0, "logprobs": []}
+        text, kind = part["text"], "response.output_text"
+        yield {"type": "response.content_part.added", "part": {**part, "text": ""}, **at}
+        for word in words(text):
+            yield {"type": f"{kind}.delta", "delta": word, **at}
+        yield {"type": f"{kind}.done", "text": text, **at}
+        yield {"type": "response.content_part.done", "part": part, **at}
+    yield {"type": "response.output_item.done", "item": item}

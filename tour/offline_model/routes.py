@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tour.offline_model.chat import CREATED, MODEL, ChatRequest, used
-from tour.offline_model.faults import Parts, error
+from tour.offline_model.chat import CREATED, MODEL, ChatRequest
+from tour.offline_model.faults import error
 from tour.offline_model.reading import Json
 from tour.offline_model.responses import ResponsesRequest
 from tour.offline_model.rules import answer
@@ -32,35 +34,28 @@ def build(model: OfflineModel) -> Starlette:
     """The app that answers for a model and keeps that model's counts."""
 
     async def complete(request: Request) -> Response:
-        _authorise(request)
-        chat_request = ChatRequest if "chat" in request.url.path else ResponsesRequest
+        api = ChatRequest if request.url.path.startswith("/v1/chat") else ResponsesRequest
         model.calls += 1
         try:
-            body = await _json(request)
-            asked = chat_request.model_validate(body)
+            asked = api.model_validate_json(await request.body())
             talk = asked.conversation()
         except ValueError as problem:
             return _refused(problem)
+        body = await request.json()
         fault = model.admit(body)
         await asyncio.sleep(model.latency)
         if fault and fault.kind != "cut":
             return await fault.response(request)
-        whole = asked.written(body, answer(talk))
-        model.bill(*used(whole))
-        if asked.stream:
-            return Parts(asked.events(whole), "text/event-stream", cut=fault is not None)
-        text = json.dumps(whole, ensure_ascii=False)
-        return Parts([text[:40], text[40:]], "application/json", cut=fault is not None)
-
-    async def models(request: Request) -> Response:
-        _authorise(request)
-        named = "name" in request.path_params
-        return JSONResponse(CARD if named else {"object": "list", "data": [CARD]})
+        reply = answer(talk)
+        prompt, completion = _tokens(body), _tokens(reply)
+        model.bill(prompt, completion)
+        whole = asked.written(_id(body), reply, prompt, completion)
+        return _sent(asked, whole, cut=fault is not None)
 
     return Starlette(
         routes=[
-            Route("/v1/models", models),
-            Route("/v1/models/{name:path}", models),
+            Route("/v1/models", _models),
+            Route("/v1/models/{name:path}", _models),
             Route("/v1/chat/completions", complete, methods=["POST"]),
             Route("/v1/responses", complete, methods=["POST"]),
         ],
@@ -68,20 +63,37 @@ def build(model: OfflineModel) -> Starlette:
     )
 
 
-def _authorise(request: Request) -> None:
-    """Any key will do, and none; one that begins with sk-wrong shows what a wrong one does."""
-    if request.headers.get("authorization", "").startswith("Bearer sk-wrong"):
-        raise HTTPException(401, "Incorrect API key provided.")
+async def _models(request: Request) -> Response:
+    named = "name" in request.path_params
+    return JSONResponse(CARD if named else {"object": "list", "data": [CARD]})
 
 
-async def _json(request: Request) -> Json:
-    try:
-        return json.loads(await request.body())
-    except (ValueError, RecursionError) as problem:
-        raise ValueError(f"The body of the request is not JSON: {problem}") from None
+def _id(body: Json) -> str:
+    """What makes the ids of a reply: the same for the same request."""
+    return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _refused(problem: Exception) -> Response:
+def _tokens(said: Json) -> int:
+    """Four characters are a token; nobody's tokeniser, but easy to check."""
+    return -(-len(json.dumps(said, ensure_ascii=False)) // 4)
+
+
+def _sent(asked: ChatRequest | ResponsesRequest, whole: Json, *, cut: bool) -> Response:
+    """The reply in one piece or as a stream; if it is cut, the connection breaks half-way."""
+    text = json.dumps(whole, ensure_ascii=False)
+    parts = [*asked.events(whole)] if asked.stream else [text[:40], text[40:]]
+
+    async def sending() -> AsyncIterator[str]:
+        for part in parts[: len(parts) // 2 if cut else None]:
+            yield part
+        if cut:
+            raise ConnectionAbortedError
+
+    kind = "text/event-stream" if asked.stream else "application/json"
+    return StreamingResponse(sending(), media_type=kind)
+
+
+def _refused(problem: ValueError) -> Response:
     if not isinstance(problem, ValidationError):
         field = re.match(r"\w+(?=: )", str(problem))
         return error(400, str(problem), param=field and field[0])

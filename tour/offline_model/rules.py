@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from tour.offline_model.reading import Json, Reader, refuses, stems
+from pydantic import BaseModel
+
+from tour.offline_model.reading import SCANNED, Json, Reader, plain, refuses, stems
 
 __all__ = ["NO_RULE", "Call", "Conversation", "Reply", "Tool", "answer"]
 
@@ -30,17 +31,21 @@ GOOD = {"best", "enjoy", "excellent", "fast", "glad", "good", "great", "happy", 
 BAD = {"angry", "awful", "bad", "broken", "hate", "late", "poor", "sad", "slow", "terrible"}
 
 
-@dataclass(frozen=True)
-class Tool:
+class Tool(BaseModel):
     """A function that the model may call."""
 
     name: str
-    description: str
-    parameters: Json
+    description: str | None = None
+    parameters: dict[str, Json] | None = None
+
+    @property
+    def about(self) -> set[str]:
+        """What its name, its description and its parameters speak of."""
+        names = " ".join((self.parameters or {}).get("properties", {}))
+        return stems(f"{self.name} {self.description or ''} {names}")
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """A call of a tool, and its result once there is one."""
 
     tool: str
@@ -48,27 +53,16 @@ class Call:
     result: str = ""
 
 
-@dataclass(frozen=True)
-class Conversation:
-    """What the model is asked, whichever API it came through.
-
-    Attributes:
-        system: the instructions.
-        said: the user's messages, oldest first.
-        done: the tool calls since the last of them.
-        tools: the tools on offer.
-        choice: "auto", "none", "required", or a tool's name.
-        parallel: whether a reply may hold several calls.
-        schema: the JSON schema of the answer; None if it is plain text.
-    """
+class Conversation(NamedTuple):
+    """What the model is asked, whichever API it came through."""
 
     system: str
-    said: list[str]
-    done: list[Call] = field(default_factory=list)
-    tools: list[Tool] = field(default_factory=list)
-    choice: str = "auto"
-    parallel: bool = True
-    schema: Json = None
+    said: list[str]  # by the user, oldest first
+    done: list[Call]  # since the last of these messages
+    tools: list[Tool]
+    choice: str  # "auto", "none", "required", or a tool's name
+    parallel: bool  # whether a reply may hold several calls
+    schema: Json  # of the answer; None if it is plain text
 
     @property
     def last(self) -> str:
@@ -76,26 +70,28 @@ class Conversation:
         return self.said[-1] if self.said else ""
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """What the model answers: a text, or calls."""
 
-    text: str = ""
-    calls: list[Call] = field(default_factory=list)
+    text: str
+    calls: list[Call]
 
 
 def answer(talk: Conversation) -> Reply:
     """The model's next message: the tool calls that are still missing, else the answer."""
     reader = Reader(talk.last)
-    calls, missing = _calls(talk, reader)
+    limit = _limit(talk, reader)
+    calls, missing = _calls(talk, reader, limit)
     if calls:
-        return Reply(calls=calls if talk.parallel else calls[:1])
-    text = _text(talk, reader, missing)
+        return Reply("", calls if talk.parallel else calls[:1])
+    rules = (_report, _option, _decision, _task, _memory)
+    said = _question(reader, limit, missing) if not talk.done else ""
+    text = said or next((text for rule in rules if (text := rule(talk, reader))), NO_RULE)
     if talk.schema is None:
-        return Reply(_framed(text, talk.system))
+        return Reply(_framed(text, talk.system), [])
     results = "\n".join(call.result for call in talk.done)
-    value = Reader(f"{talk.last}\n{results}", reply=text).complete("", talk.schema)
-    return Reply(json.dumps(value, ensure_ascii=False))
+    value = Reader(f"{talk.last}\n{results}", reply=text).complete("", plain(talk.schema))
+    return Reply(json.dumps(value, ensure_ascii=False), [])
 
 
 def _framed(text: str, system: str) -> str:
@@ -105,104 +101,78 @@ def _framed(text: str, system: str) -> str:
     return " ".join(filter(None, (before, text, after)))
 
 
-def _calls(talk: Conversation, reader: Reader) -> tuple[list[Call], str]:
-    """The calls that are worth making, and the name of an argument that is missing for one."""
-    done = [(call.tool, call.arguments) for call in talk.done]
-    calls, missing = [], ""
-    limit = _limit(talk, reader)
-    forced = talk.choice not in {"auto", "none"} and not done
-    for tool, asked in _wanted(talk, reader, forced=forced):
-        due = limit is not None and bool(_about(tool) & limit.words)
-        found, lacking = _arguments(tool, reader, forced=forced or due)
-        missing = missing or (lacking if asked else "")
-        calls += [Call(tool.name, each) for each in found if (tool.name, each) not in done]
-    return calls, missing
-
-
-def _wanted(talk: Conversation, reader: Reader, *, forced: bool) -> list[tuple[Tool, bool]]:
-    """The tools that fit, each with whether the user's own words ask for it."""
-    tools = [tool for tool in talk.tools if talk.choice in {"auto", "required", tool.name}]
-    limit = _limit(talk, reader)
-    if limit and not limit.exceeded:
-        tools = [tool for tool in tools if not _about(tool) & limit.words]
-    asked = [tool for tool in tools if _about(tool) & stems(reader.text)]
-    implied = [tool for tool in tools if _about(tool) & stems(talk.system)]
-    if asked:
-        return [(tool, True) for tool in asked]
-    alone = tools[:1] if len(tools) == 1 or forced else []
-    return [(tool, False) for tool in implied or alone]
-
-
-def _about(tool: Tool) -> set[str]:
-    return stems(
-        f"{tool.name} {tool.description} {' '.join(tool.parameters.get('properties', {}))}"
-    )
-
-
-def _arguments(tool: Tool, reader: Reader, *, forced: bool) -> tuple[list[Json], str]:
-    """One set of arguments for each thing that the message names, or what is missing."""
-    schema = tool.parameters
-    properties = schema.get("properties", {})
-    reader.know(schema)
-    found = {name: reader.find(name, each) for name, each in properties.items()}
-    required = schema.get("required", [])
-    lacking = next((name for name in required if not found.get(name)), "")
-    if lacking:
-        return ([reader.complete("", schema)] if forced else []), lacking
-    shared = Counter[str]()  # two numbers for two properties: one each, in order
-    first = {}
-    for name, values in found.items():
-        if values:
-            first[name] = values[min(shared[str(values)], len(values) - 1)]
-            shared[str(values)] += 1
-    for name in required:
-        values = found[name]
-        if len(values) > 1 and isinstance(values[0], str) and shared[str(values)] == 1:
-            return [{**first, name: value} for value in values], ""
-    return [first], ""
-
-
-@dataclass(frozen=True)
-class _Limit:
+class _Limit(NamedTuple):
     """An instruction like "more than 1000: ask a human", and the amount that the user names."""
 
     words: set[str]
     bound: str
     amount: float | None
-
-    @property
-    def exceeded(self) -> bool:
-        return self.amount is not None and self.amount > float(self.bound.replace(",", ""))
+    exceeded: bool
 
 
-def _limit(talk: Conversation, reader: Reader) -> _Limit | None:
-    amounts = reader.find("amount", {"type": "number"})
+def _limit(talk: Conversation, reader: Reader) -> _Limit:
+    amount = next(iter(reader.find("amount", {"type": "number"})), None)
     for sentence in re.split(r"[*;\n]|\.(?:\s|$)", talk.system):
-        match = LIMIT.search(sentence)
-        if match:
-            return _Limit(stems(sentence), match[1], amounts[0] if amounts else None)
-    return None
+        if match := LIMIT.search(sentence):
+            exceeded = amount is not None and amount > float(match[1].replace(",", ""))
+            return _Limit(stems(sentence), match[1], amount, exceeded)
+    return _Limit(set(), "", None, exceeded=True)
 
 
-def _text(talk: Conversation, reader: Reader, missing: str) -> str:
-    if talk.done:
-        return _report(talk)
-    limit = _limit(talk, reader)
-    if limit and limit.amount is None and limit.words & stems(reader.text):
+def _calls(talk: Conversation, reader: Reader, limit: _Limit) -> tuple[list[Call], str]:
+    """The calls that are worth making, and the name of an argument that is missing for one."""
+    done = [(call.tool, call.arguments) for call in talk.done]
+    forced = talk.choice not in {"auto", "none"} and not done
+    tools = [tool for tool in talk.tools if talk.choice in {"auto", "required", tool.name}]
+    tools = [tool for tool in tools if limit.exceeded or not tool.about & limit.words]
+    asked = [tool for tool in tools if tool.about & stems(reader.text)]
+    implied = [tool for tool in tools if tool.about & stems(talk.system)]
+    alone = tools[:1] if len(tools) == 1 or forced else []
+    calls, missing = [], ""
+    for tool in asked or implied or alone:
+        found, lacking = _arguments(tool, reader, must=forced or bool(tool.about & limit.words))
+        missing = missing or (lacking if asked else "")
+        calls += [Call(tool.name, each) for each in found if (tool.name, each) not in done]
+    return calls, missing
+
+
+def _arguments(tool: Tool, reader: Reader, *, must: bool) -> tuple[list[Json], str]:
+    """One set of arguments for each thing that the message names, or what is missing."""
+    schema = plain(tool.parameters or {"type": "object"})
+    found = {name: reader.find(name, each) for name, each in schema["properties"].items()}
+    required = schema["required"]
+    if lacking := next((name for name in required if not found.get(name)), ""):
+        return ([reader.complete("", schema)] if must else []), lacking
+    first, several = {}, ""
+    for name, values in found.items():
+        alike = [each for each in found if found[each] == values]
+        if values:  # two numbers for two properties: one each, in order
+            first[name] = values[alike.index(name) % len(values)]
+        if name in required and len(alike) == 1 < len(values) and isinstance(values[0], str):
+            several = several or name
+    return [{**first, several: each} for each in found[several]] if several else [first], ""
+
+
+def _question(reader: Reader, limit: _Limit, missing: str) -> str:
+    """What has to be asked first, or what needs no asking."""
+    if limit.amount is None and limit.words & stems(reader.text):
         missing = "amount"
     if missing:
         return f"I need one thing more: which {missing.replace('_', ' ')}?"
-    if limit and limit.amount is not None and not limit.exceeded:
-        return f"Approved: {limit.amount:g} is not more than {limit.bound}, so I decide it myself."
-    rules = (_option, _decision, _task, _memory)
-    return next((text for rule in rules if (text := rule(talk, reader))), NO_RULE)
+    if limit.amount is None or limit.exceeded:
+        return ""
+    return f"Approved: {limit.amount:g} is not more than {limit.bound}, so I decide it myself."
 
 
-def _report(talk: Conversation) -> str:
-    facts = " ".join(_sentence(call) for call in talk.done)
-    if not _decides(talk):
-        return facts
-    return f"{'Rejected' if refuses(facts) else 'Approved'}. {facts}"
+def _decides(talk: Conversation) -> bool:
+    return bool(stems(talk.system) & {"appro", "decid", "decis"})
+
+
+def _report(talk: Conversation, _reader: Reader) -> str:
+    """What the tools have said."""
+    facts = " ".join(map(_sentence, talk.done))
+    verdict = "Rejected. " if refuses(facts) else "Approved. "
+    return verdict + facts if facts and _decides(talk) else facts
 
 
 def _sentence(call: Call) -> str:
@@ -212,11 +182,11 @@ def _sentence(call: Call) -> str:
     if FAILED.match(call.result):
         reason = FAILED.sub("", call.result, count=1).rstrip(".") or "no reason given"
         return f"{label}: this could not be done ({reason})."
-    result = _plain_words(call.result).rstrip(".")
+    result = _in_words(call.result).rstrip(".")
     return f"{result}." if label.lower() in result.lower() else f"{label}: {result}."
 
 
-def _plain_words(result: str) -> str:
+def _in_words(result: str) -> str:
     try:
         value = json.loads(result)
     except ValueError:
@@ -226,16 +196,6 @@ def _plain_words(result: str) -> str:
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
     return value if isinstance(value, str) else result
-
-
-def _decides(talk: Conversation) -> bool:
-    return bool(stems(talk.system) & {"appro", "decid", "decis"})
-
-
-def _decision(talk: Conversation, reader: Reader) -> str:
-    if not _decides(talk) or not reader.data:
-        return ""
-    return "Rejected: an analysis speaks against it." if refuses(reader.text) else "Approved."
 
 
 def _option(talk: Conversation, _reader: Reader) -> str:
@@ -249,25 +209,31 @@ def _option(talk: Conversation, _reader: Reader) -> str:
     return ""
 
 
+def _decision(talk: Conversation, reader: Reader) -> str:
+    if not _decides(talk) or not reader.data:
+        return ""
+    return "Rejected: an analysis speaks against it." if refuses(reader.text) else "Approved."
+
+
 def _task(talk: Conversation, _reader: Reader) -> str:
     """Small things that can be done with a text, which follows the first colon."""
     order, _, text = talk.last.partition(":")
     if not text or len(order) > 200:
         order, text = talk.system, talk.last
-    sentences = [each.strip() for each in re.split(r"(?<=[.!?])\s+", text[:20_000]) if each.strip()]
-    order = order.lower()
+    order, text = order.lower(), text[:SCANNED]
+    sentences = [each.strip() for each in re.split(r"(?<=[.!?])\s+", text) if each.strip()]
     if "sentiment" in order:
-        words = re.findall(r"\w+", text.lower()[:20_000])
+        words = re.findall(r"\w+", text.lower())
         score = sum(w in GOOD for w in words) - sum(w in BAD for w in words)
         return "positive" if score > 0 else "negative" if score < 0 else "neutral"
     if "key point" in order:
         return "\n".join(f"- {each}" for each in sentences[:3])
-    return sentences[0] if re.search(r"summar", order) and sentences else ""
+    return sentences[0] if "summar" in order and sentences else ""
 
 
 def _memory(talk: Conversation, _reader: Reader) -> str:
     """What the user said in this conversation, and nothing else."""
-    *before, last = [text[:20_000] for text in talk.said] or [""]
+    *before, last = [text[:SCANNED] for text in talk.said] or [""]
     if re.search(r"\bwhat did i (?:\w+ ){1,3}?(?:first|before|last|earlier)", last, re.I):
         told = before[0 if "first" in last else -1] if before else ""
         return f'You said: "{told}"' if told else "You have not said anything before this."

@@ -1,0 +1,25 @@
+"""Restate's APIs where they are not what they seem."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tour import api, server
+
+
+@pytest.mark.parametrize("_", range(3))
+def test_a_server_that_was_just_restarted_answers_every_query(_: int) -> None:
+    server.up()
+    os.kill(server.pid(), signal.SIGKILL)
+    server.up()
+    end = time.monotonic() + 0.3  # it lost the connection to itself in the first tenth
+    while time.monotonic() < end:
+        api.query("select id from sys_invocation limit 1")
+        assert (
+            api.query(
+                "select id from sys_invocation where id = 'inv_10jdfoR4UvQV6wNzjmF4kPCqWXmfYRnYkd'"
+            )
+            == []
+        )

@@ -1,0 +1,210 @@
+"""One restate-server process on this machine: how it is started, whether it lives and is ready.
+
+What it is started with comes from Restate's configuration reference; which settings pay in a
+notebook was measured (one partition, a local log, little memory; fsync stays on).
+"""
+
+import os
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import psutil
+
+__all__ = [
+    "DIRECT",
+    "LOOPBACK",
+    "Server",
+    "await_free",
+    "await_ready",
+    "free_port",
+    "is_free",
+    "owns_its_ports",
+    "process_of",
+    "spawn",
+    "terminate",
+    "version_of",
+]
+
+LOOPBACK = "127.0.0.1"
+DIRECT = {f"all://{LOOPBACK}": None}  # for httpx: this machine is reached without the user's proxy
+START_SECONDS = 20
+DYING_SECONDS = 2
+NOBODY = "inv_1laJN710ENek6OLDWArxpRCXnxNezgftVX"  # any id: to look it up, a partition must be up
+LEAN = {
+    "RESTATE_ROLES": "[worker,admin,http-ingress,metadata-server]",
+    "RESTATE_DEFAULT_NUM_PARTITIONS": "1",
+    "RESTATE_BIFROST__DEFAULT_PROVIDER": "local",
+    "RESTATE_BIFROST__DISABLE_AUTO_IMPROVEMENT": "true",
+    "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "64 MiB",
+    "RESTATE_DISABLE_PROMETHEUS": "true",
+    "RESTATE_DISABLE_TELEMETRY": "true",
+    "RESTATE_LISTEN_MODE": "tcp",
+    "RESTATE_NODE_NAME": "tour",
+    # octocrab is the look-up of newer releases: it cannot be switched off, only kept quiet.
+    "RESTATE_LOG_FILTER": "warn,octocrab=off",
+    "RESTATE_LOG_DISABLE_ANSI_CODES": "true",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A restate-server that answers.
+
+    Attributes:
+        ingress: URL where handlers are called.
+        admin: URL of the admin API, the SQL API and the UI.
+        pid: its process, if the tour started it; None for somebody else's.
+        mark: what tells that process from a later one with the same number: psutil's hash of
+            its birth, on a clock that nobody sets.
+        version: what it calls itself.
+    """
+
+    ingress: str
+    admin: str
+    pid: int | None = None
+    mark: int = 0
+    version: str = ""
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The ports of the ingress and the admin API."""
+        return _port(self.ingress), _port(self.admin)
+
+
+def _port(url: str) -> int:
+    return httpx.URL(url).port or 80
+
+
+def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int) -> Server:
+    """Start a server in a session of its own, and do not wait for it.
+
+    Args:
+        binary: the program.
+        data: its folder.
+        log: the file for what it says; written anew.
+        ingress: a port on 127.0.0.1.
+        admin: another one.
+    """
+    # What the user has set for another Restate, or as a proxy for the world, is not for this one.
+    foreign = ("RESTATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(foreign)}
+    own = {
+        "RESTATE_BASE_DIR": str(data),
+        "RESTATE_BIND_IP": LOOPBACK,
+        "RESTATE_BIND_PORT": str(free_port()),
+        "RESTATE_INGRESS__BIND_PORT": str(ingress),
+        "RESTATE_ADMIN__BIND_PORT": str(admin),
+    }
+    # The shell leaves at once: the server belongs to no kernel, and is nobody's zombie. A session
+    # of its own, because the Stop button signals the kernel's whole process group.
+    command = ["/bin/sh", "-c", '"$0" >"$1" 2>&1 & echo $!', str(binary), str(log)]
+    shell = subprocess.run(
+        command, env=kept | LEAN | own, stdout=subprocess.PIPE, check=True, start_new_session=True
+    )
+    pid = int(shell.stdout)
+    return Server(
+        f"http://{LOOPBACK}:{ingress}", f"http://{LOOPBACK}:{admin}", pid=pid, mark=_mark(pid)
+    )
+
+
+def _mark(pid: int) -> int:
+    try:
+        return hash(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def await_ready(server: Server) -> Server | None:
+    """Return the server once it answers; None if it died, as it does when a port was taken."""
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(timeout=1, mounts=DIRECT) as client:
+        while process := process_of(server):
+            if owns_its_ports(server) and (version := version_of(client, server)):
+                return replace(server, version=version)
+            if time.monotonic() > deadline:
+                terminate(process)
+            time.sleep(0.01)
+    return None
+
+
+def version_of(client: httpx.Client, server: Server) -> str | None:
+    """Return the version of a server that can do its work; its health alone comes too early.
+
+    Until a server that starts again has taken the lead of its partition, a query may find nothing,
+    or fail. A look at an invocation waits for that.
+    """
+    query = {"query": f"select id from sys_invocation where id = '{NOBODY}'"}
+    try:
+        reply = client.get(f"{server.ingress}/restate/invocation/{NOBODY}/output")
+        if reply.status_code != httpx.codes.NOT_FOUND:
+            return None
+        client.post(f"{server.admin}/query", json=query).raise_for_status()
+        reply = client.get(f"{server.admin}/version").raise_for_status()
+    except httpx.HTTPError:
+        return None
+    return str(reply.json()["version"])
+
+
+def terminate(process: psutil.Process) -> None:
+    """End a process and wait until it has ended; one that does not listen is killed."""
+    try:
+        process.terminate()
+        process.wait(timeout=5)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=5)
+    except psutil.NoSuchProcess:
+        return
+
+
+def process_of(server: Server) -> psutil.Process | None:
+    """Return the process of a server that we started, if it still lives."""
+    try:
+        process = psutil.Process(server.pid)
+        dead = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return None
+    return None if dead or hash(process) != server.mark else process
+
+
+def owns_its_ports(server: Server) -> bool:
+    """Tell whether this very process listens there: another's might answer in its place."""
+    process = process_of(server)
+    try:
+        sockets = process.net_connections(kind="tcp") if process else []
+    except psutil.Error:
+        return False
+    listening = {s.laddr.port for s in sockets if s.status == psutil.CONN_LISTEN}
+    return listening.issuperset(server.ports)
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        if probe.connect_ex((LOOPBACK, port)) == 0:
+            return False
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def await_free(ports: tuple[int, ...]) -> None:
+    """Give a server that was just killed the moment it needs to let go of its ports."""
+    deadline = time.monotonic() + DYING_SECONDS
+    while not all(is_free(port) for port in ports) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
