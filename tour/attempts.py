@@ -106,7 +106,8 @@ def tries_of(invocation: str) -> dict[int, tuple[Attempt, ...]]:
 
 def note_awakeable(invocation: str, awakeable: str) -> None:
     """Write down that an invocation made this awakeable; once, however often it is replayed."""
-    row = (invocation, awakeable, time.time())
+    now = int(time.time() * 1000) / 1000  # as the server counts: it is compared with its times
+    row = (invocation, awakeable, now)
     _execute("insert or ignore into awakeables values (?, ?, ?)", *row)
 
 

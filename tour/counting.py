@@ -42,10 +42,10 @@ async def _count() -> AsyncIterator[None]:
     numbers = itertools.count()
     run, run_typed, awakeable = context.run, context.run_typed, context.awakeable
 
-    def counted_run(name: str, action: Action, *args: Any, **kwargs: Any) -> Any:
+    def counted_run(name: str, action: Action, /, *args: Any, **kwargs: Any) -> Any:
         return run(name, _noted(action, invocation, next(numbers)), *args, **kwargs)
 
-    def counted_run_typed(name: str, action: Action, *args: Any, **kwargs: Any) -> Any:
+    def counted_run_typed(name: str, action: Action, /, *args: Any, **kwargs: Any) -> Any:
         return run_typed(name, _noted(action, invocation, next(numbers)), *args, **kwargs)
 
     def noted_awakeable(*args: Any, **kwargs: Any) -> Any:

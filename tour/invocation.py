@@ -162,14 +162,20 @@ async def send(handler: AnyHandler, arg: Any = None, key: str | None = None) -> 
 
     Raises:
         InvocationFailed: Restate does not accept it; with the server's message and status.
-        TourError: the handler needs a key, or takes none.
+        TourError: the handler needs a key, or takes none; or the argument is not what it takes.
     """
     definition: AnyDefinition = handler_from_callable(handler)
-    target = _target(definition, key)
-    path = "".join(f"/{quote(part, safe='')}" for part in target.split("/", 2)) + "/send"
+    parts = _address(definition, key)
+    target = "/".join(parts)
+    path = "".join(f"/{quote(part, safe='')}" for part in parts) + "/send"
     # The key lets a send be repeated when the server dies before it has answered.
     headers = {} if definition.kind == "workflow" else {"idempotency-key": uuid4().hex}
-    body = _encoded(definition, arg)
+    try:
+        body = _encoded(definition, arg)
+    except (AttributeError, TypeError, ValueError) as error:
+        taken = definition.handler_io.input_type
+        wanted = getattr(taken and taken.annotation, "__name__", "what can be JSON")
+        raise TourError(f"{target} takes {wanted}, not {arg!r}.") from error
     if body:
         headers["content-type"] = definition.handler_io.content_type
     reply = await api.ingress("POST", path, content=body, headers=headers)
@@ -237,8 +243,8 @@ async def _awaited(invocation: Invocation) -> Step:
     patience = Patience(invocation.id, invocation.target, 30)
     while True:
         found = await asyncio.to_thread(records.read, invocation.id)
-        steps = [step for journal in found.walk() for step in journal.entries]
-        for step in steps:
+        waiting = [journal for journal in found.walk() if journal.status != "completed"]
+        for step in [step for journal in waiting for step in journal.entries]:
             if step.kind == "awakeable" and step.state == "waiting":
                 return step
         if found.status == "completed":
@@ -247,13 +253,14 @@ async def _awaited(invocation: Invocation) -> Step:
         await asyncio.sleep(0.02)
 
 
-def _target(definition: AnyDefinition, key: str | None) -> str:
+def _address(definition: AnyDefinition, key: str | None) -> list[str]:
     service = definition.service_tag
     if service.kind == "service" and key is not None:
         raise TourError(f"{service.name} is a service and takes no key; drop key={key!r}.")
     if service.kind != "service" and not key:
-        raise TourError(f"{service.name} is a {service.kind}: say which one with key=…")
-    return "/".join(filter(None, (service.name, key, definition.name)))
+        kind = service.kind.replace("object", "virtual object")
+        raise TourError(f"{service.name} is a {kind}: say which one with key=…")
+    return [part for part in (service.name, key, definition.name) if part]
 
 
 def _encoded(definition: AnyDefinition, arg: Any) -> bytes:

@@ -126,8 +126,8 @@ def _steps(records: _Records, invocation: Row) -> list[Step]:
         if tried is None and row["kind"] == "Run" and "restarted_from" in invocation:
             tried = ()  # taken over with its result, not run again
         steps.append(_step(row, results, tried, "completed_at" in invocation, records))
-    steps += _awakeables(invocation["id"], results)
-    return sorted(steps, key=lambda step: step.started)
+    # First, where the millisecond is the same: to store a command takes a moment.
+    return sorted([*_awakeables(invocation["id"], results), *steps], key=lambda step: step.started)
 
 
 def _step(
@@ -177,10 +177,10 @@ def _awakeables(invocation: str, results: dict[str, Row]) -> Iterator[Step]:
 def _state(kind: Kind, done: Row | None, tried: tuple[Attempt, ...] | None, over: bool) -> State:
     if done:
         return "failed" if _failure_in(done) else "completed"
-    if over:
+    if over and kind in ("run", "call"):
         return "failed"  # killed or cancelled before it had a result
     if kind != "run":
-        return "waiting"
+        return "waiting"  # for ever, if the handler went on without it
     return "retrying" if tried and tried[-1].error else "running"
 
 
