@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tour import install, server
+from tour import server
 
 HOME = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take the installed server along into an empty home, where no learner's work lies."""
+    binary = server.find()
     for name in [name for name in os.environ if name.startswith(("OPENAI_", "RESTATE_"))]:
         del os.environ[name]
-    os.environ["RESTATE_SERVER"] = str(install.install())
+    os.environ["RESTATE_SERVER"] = str(binary)
     config.stash[HOME] = Path(tempfile.mkdtemp(prefix="tour-test-"))
     os.environ["TOUR_HOME"] = str(config.stash[HOME])
 
