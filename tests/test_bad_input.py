@@ -1,0 +1,139 @@
+"""Bad input to an agent over plain HTTP: an answer soon, and nothing that tries for ever."""
+
+import json
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import httpx
+import pytest
+
+import tour
+from tour import api, server
+from tour.export import load
+
+SECONDS = 10  # far below the time in which a handler that fails would give up
+GOOD = {"prompt": "What is the weather like in Oslo?"}
+UNFINISHED = (
+    "select id, status, last_failure from sys_invocation "
+    "where status != 'completed' and target_service_name = 'WeatherAgent'"
+)
+
+
+@pytest.fixture(scope="module")
+def agent() -> Iterator[ModuleType]:
+    tour.start()
+    tour.offline.reset()
+    module = load("01")
+    endpoint = tour.serve(module.weather)
+    yield module
+    for row in api.query(UNFINISHED):
+        api.admin("PATCH", f"/invocations/{row['id']}/kill")
+    endpoint.stop()
+
+
+def post(path: str, **body: Any) -> httpx.Response:
+    """Send a request; afterwards no invocation of the agent may be under way."""
+    began = time.monotonic()
+    try:
+        reply = httpx.post(f"{server.ensure().ingress}/{path}", timeout=SECONDS, **body)
+    except httpx.ReadTimeout:
+        pytest.fail(f"no answer: {api.query(UNFINISHED)}")
+    assert time.monotonic() - began < SECONDS
+    assert api.query(UNFINISHED) == []
+    return reply
+
+
+def refusal(reply: httpx.Response) -> str:
+    """Return the message of a typed failure."""
+    assert reply.is_error, reply.text
+    said = reply.json()
+    assert said["code"] == reply.status_code
+    return str(said["message"])
+
+
+JSON = {"content-type": "application/json"}
+BAD: dict[str, dict[str, Any]] = {
+    "empty": {"content": b""},
+    "empty, called JSON": {"content": b"", "headers": JSON},
+    "not JSON": {"content": b"What is the weather?", "headers": JSON},
+    "cut JSON": {"content": b'{"prompt": "What', "headers": JSON},
+    "not UTF-8": {"content": b'{"prompt": "\xff\xfe"}', "headers": JSON},
+    "text": {"content": b'{"prompt": "Oslo?"}', "headers": {"content-type": "text/plain"}},
+    "a form": {"data": {"prompt": "Oslo?"}},
+    "null": {"json": None, "content": b"null", "headers": JSON},
+    "a number": {"json": 7},
+    "a string": {"json": "Oslo?"},
+    "a list": {"json": [GOOD]},
+    "a prompt of the wrong type": {"json": {"prompt": 7}},
+    "a prompt that is null": {"json": {"prompt": None}},
+    "a prompt that is an object": {"json": {"prompt": GOOD}},
+    "an unknown field": {"json": GOOD | {"city": "Oslo"}},
+    "only an unknown field": {"json": {"promt": "Oslo?"}},
+}
+
+
+@pytest.mark.parametrize("body", BAD.values(), ids=BAD)
+def test_a_bad_body_is_refused(agent: ModuleType, body: dict[str, Any]) -> None:
+    body = {key: value for key, value in body.items() if value is not None}
+    assert refusal(post("WeatherAgent/run", **body))
+
+
+def test_a_bad_body_that_is_sent_is_not_tried_for_ever(agent: ModuleType) -> None:
+    for body in (b"", b"nothing", b"[]"):
+        reply = httpx.post(
+            f"{server.ensure().ingress}/WeatherAgent/run/send", content=body, headers=JSON
+        )
+        if reply.is_success:
+            sent = reply.json()["invocationId"]
+            assert refusal(httpx.get(f"{server.ensure().ingress}/restate/invocation/{sent}/attach"))
+        else:
+            assert 400 <= reply.status_code < 500
+        assert api.query(UNFINISHED) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("NobodyAgent/run", "NobodyAgent"),
+        ("WeatherAgent/fly", "fly"),
+        ("WeatherAgent", "bad path"),
+        ("WeatherAgent/run/extra/parts", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_not_there_is_404_or_400(agent: ModuleType, path: str, named: str) -> None:
+    reply = post(path, json=GOOD)
+    assert reply.status_code in (400, 404)
+    assert named in refusal(reply)
+
+
+def test_other_methods_are_refused(agent: ModuleType) -> None:
+    reply = httpx.get(f"{server.ensure().ingress}/WeatherAgent/run", timeout=SECONDS)
+    assert 400 <= reply.status_code < 500 or "prompt" in refusal(reply)
+    assert api.query(UNFINISHED) == []
+
+
+@pytest.mark.parametrize(
+    "city",
+    ["Zürich", "東京", "Ciudad de México", "N'Djamena", "Oslo\n\tOslo", "🌧️", "\u0000", "\ud83d"],
+)
+def test_any_unicode_is_taken(agent: ModuleType, city: str) -> None:
+    prompt = json.dumps({"prompt": f"What is the weather like in {city}?"}).encode()
+    reply = post("WeatherAgent/run", content=prompt, headers=JSON)
+    if reply.is_success:
+        assert isinstance(reply.json(), str)
+    else:
+        assert city == "\ud83d", "half a character is no text"
+        assert refusal(reply)
+
+
+def test_a_prompt_of_5_megabytes_is_taken_or_refused(agent: ModuleType) -> None:
+    reply = post("WeatherAgent/run", json={"prompt": "Weather in Oslo? " * 300_000})
+    assert reply.is_success or refusal(reply)
+
+
+def test_afterwards_a_good_question_is_answered(agent: ModuleType) -> None:
+    assert post("WeatherAgent/run", json={}).json() == "San Francisco: 23 °C, sunny."
+    assert post("WeatherAgent/run", json=GOOD).json() == "Oslo: 23 °C, sunny."
