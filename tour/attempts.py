@@ -106,8 +106,7 @@ def tries_of(invocation: str) -> dict[int, tuple[Attempt, ...]]:
 
 def note_awakeable(invocation: str, awakeable: str) -> None:
     """Write down that an invocation made this awakeable; once, however often it is replayed."""
-    now = int(time.time() * 1000) / 1000  # as the server counts: it is compared with its times
-    row = (invocation, awakeable, now)
+    row = (invocation, awakeable, time.time())
     _execute("insert or ignore into awakeables values (?, ?, ?)", *row)
 
 

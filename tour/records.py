@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -126,8 +126,22 @@ def _steps(records: _Records, invocation: Row) -> list[Step]:
         if tried is None and row["kind"] == "Run" and "restarted_from" in invocation:
             tried = ()  # taken over with its result, not run again
         steps.append(_step(row, results, tried, "completed_at" in invocation, records))
-    # First, where the millisecond is the same: to store a command takes a moment.
-    return sorted([*_awakeables(invocation["id"], results), *steps], key=lambda step: step.started)
+    return _in_order(steps, _awakeables(invocation["id"], results))
+
+
+def _in_order(steps: list[Step], awakeables: Iterable[Step]) -> list[Step]:
+    """Put each awakeable behind the steps that were over when it was made.
+
+    The journal has no entry for the making, and its times are another clock's: two that lie a
+    millisecond apart may be the other way round. What is over and what is not, is certain.
+    """
+    place = 0
+    for awakeable in awakeables:
+        over = [n for n, s in enumerate(steps, 1) if s.ended and s.ended <= awakeable.started]
+        place = max(place, *over, 0)
+        steps.insert(place, awakeable)
+        place += 1
+    return steps
 
 
 def _step(
