@@ -53,7 +53,7 @@ clean: ## Remove what make and the tools created here; restate-server stays in T
 
 # ---- set-up: each stamp is written last, so work that failed or was broken off is done again
 
-server: $(VENV)/ready
+server: $(VENV)/ready ## Set everything up, and start nothing
 	@$(BIN)/python -c 'from tour.install import main; raise SystemExit(main())'
 
 $(VENV)/ready: $(STAMP) pyproject.toml

@@ -3,20 +3,21 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tour import install, server
+from tour import server
 
 HOME = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take the installed server along into an empty home, where no learner's work lies."""
-    for name in [name for name in os.environ if name.startswith(("OPENAI_", "RESTATE_"))]:
-        del os.environ[name]
-    os.environ["RESTATE_SERVER"] = str(install.install())
+    binary = server.find()
+    forget("OPENAI_", "RESTATE_")
+    os.environ["RESTATE_SERVER"] = str(binary)
     config.stash[HOME] = Path(tempfile.mkdtemp(prefix="tour-test-"))
     os.environ["TOUR_HOME"] = str(config.stash[HOME])
 
@@ -25,6 +26,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running and nothing lying about."""
     server.down()
     shutil.rmtree(config.stash[HOME])
+
+
+def forget(*prefixes: str) -> None:
+    """Take variables out of the environment."""
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
+        del os.environ[name]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _model_of_its_own() -> Iterator[None]:
+    """Forget the model that a module's tests have started: no kernel of another's may ask it."""
+    yield
+    forget("OPENAI_")
 
 
 @pytest.fixture(scope="session")

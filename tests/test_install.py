@@ -17,6 +17,7 @@ from tour.errors import TourError
 
 pytestmark = pytest.mark.timeout(300)  # a slow connection is not a failure
 
+NO_SERVER = {"RESTATE_SERVER": ""}  # of their own: then there is nothing to install
 COMMAND = [sys.executable, "-c", "from tour.install import main; raise SystemExit(main())"]
 
 
@@ -24,7 +25,7 @@ def start(home: Path) -> "subprocess.Popen[str]":
     """Start an installation in a process of its own."""
     return subprocess.Popen(
         COMMAND,
-        env=os.environ | {"TOUR_HOME": str(home)},
+        env=os.environ | NO_SERVER | {"TOUR_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -43,7 +44,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Install once: without npm on the PATH, for somebody whose npm settings would spoil it."""
     home: Path = tmp_path_factory.mktemp("tour") / "home"
     spoilt = {"npm_config_omit": "optional", "npm_config_ignore_scripts": "false"}
-    env = os.environ | spoilt | {"TOUR_HOME": str(home), "PATH": str(home)}
+    env = os.environ | spoilt | NO_SERVER | {"TOUR_HOME": str(home), "PATH": str(home)}
     ran = subprocess.run(COMMAND, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     lines = [line.strip() for line in ran.stdout.splitlines() if line.strip()]
@@ -142,7 +143,7 @@ def test_without_a_network_it_says_what_was_tried_and_what_to_do(
         "TOUR_HOME": str(home),
     }
     ran = subprocess.run(
-        COMMAND, env=os.environ | nowhere, capture_output=True, text=True, check=False
+        COMMAND, env=os.environ | nowhere | NO_SERVER, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 1
     what, tried, log, cure = ran.stderr.splitlines()

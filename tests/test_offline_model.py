@@ -1079,3 +1079,8 @@ def test_http2_without_being_asked() -> None:
         header = connection.recv(9)
     assert header[3] == 4  # SETTINGS
     server.stop()
+
+
+def test_a_model_that_nobody_asks_cannot_fail() -> None:
+    with pytest.raises(TourError, match="not in use here"):
+        OfflineModel().fail()

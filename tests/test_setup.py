@@ -129,7 +129,7 @@ def fake_python(script: Path, body: str) -> Path:
 def test_help_lists_every_target_and_is_what_make_alone_does() -> None:
     shown = make(ROOT)
     named = [line.split()[1] for line in shown.stdout.splitlines()]
-    assert named == ["help", "lab", "test", "check", "notebooks", "lock", "clean"]
+    assert named == ["help", "lab", "test", "check", "notebooks", "lock", "clean", "server"]
     assert shown.stdout == make(ROOT, "help").stdout
 
 

@@ -1,6 +1,8 @@
 """JupyterLab on the course, with a server that lives as long as it does."""
 
+import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from jupyter_server.serverapp import list_running_servers
+import psutil
+from jupyter_core.paths import jupyter_runtime_dir
 
 from tour import server
 from tour.errors import TourError
@@ -20,7 +23,15 @@ __all__ = ["run"]
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FIRST = "01_durable_execution.ipynb"
-START_SECONDS = 60
+START_SECONDS, END_SECONDS = 60, 10
+OPTIONS = [
+    f"--ServerApp.ip={LOOPBACK}",
+    f"--LabApp.default_url=/lab/tree/{FIRST}",
+    # No question about news, no look-up of newer releases.
+    *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
+    *("--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"),
+    "--allow-root",  # as one is in a container; the lab is on loopback and wants its token
+]
 
 
 def run(arguments: list[str]) -> int:
@@ -36,26 +47,23 @@ def run(arguments: list[str]) -> int:
         TourError: the server or JupyterLab does not start.
     """
     if not (NOTEBOOKS / FIRST).exists():
-        raise TourError(
-            f"There are no notebooks in {NOTEBOOKS}: run this in a clone of the course."
-        )
-    with _stopping_on_signals():
+        raise TourError(f"No notebooks in {NOTEBOOKS}: run this in a clone of the course.")
+    with _ending_on_signals():
         was_running = server.running() is not None
-        running = server.up()
         try:
-            return _lab(arguments, running)
+            return _lab(arguments, server.up())
         finally:
-            if not was_running:
-                server.down()
+            if not was_running and server.down():
                 print("restate-server stopped; its data stays.")
 
 
 def _lab(arguments: list[str], running: server.Server) -> int:
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.ip={LOOPBACK}", "-y"]
-    command += [f"--LabApp.default_url=/lab/tree/{FIRST}", "--log-level=WARN"]
     print("Starting JupyterLab …", flush=True)
+    command = [sys.executable, "-m", "jupyterlab", *OPTIONS, *arguments]
+    # Whoever gives JupyterLab its token prints it, too; everybody could read it in an argument.
+    env = {"JUPYTER_TOKEN": secrets.token_hex(24)} | os.environ
     # A session of its own: Ctrl-C reaches this process alone, which then ends the lab in order.
-    lab = subprocess.Popen([*command, *arguments], cwd=NOTEBOOKS, start_new_session=True)
+    lab = subprocess.Popen(command, cwd=NOTEBOOKS, env=env, start_new_session=True)
     try:
         print(f"JupyterLab   {_address(lab)}")
         print(f"Restate UI   {running.admin}")
@@ -66,37 +74,43 @@ def _lab(arguments: list[str], running: server.Server) -> int:
 
 
 def _address(lab: "subprocess.Popen[bytes]") -> str:
-    """Wait until JupyterLab answers; return its address, with the token that lets you in."""
+    """Wait until JupyterLab listens; return its address, with the token that lets you in."""
+    about = Path(jupyter_runtime_dir()) / f"jpserver-{lab.pid}.json"
+    about.unlink(missing_ok=True)  # of a process that had this number before
     deadline = time.monotonic() + START_SECONDS
     while lab.poll() is None and time.monotonic() < deadline:
-        for found in list_running_servers():
-            if found["pid"] == lab.pid:
-                return f"{found['url']}lab/tree/{FIRST}?token={found['token']}"
-        time.sleep(0.1)
+        try:
+            found = json.loads(about.read_text())
+        except (OSError, ValueError):
+            time.sleep(0.1)
+        else:
+            return f"{found['url']}lab/tree/{FIRST}?token={found['token']}"
     raise TourError("JupyterLab does not start; what it said stands above.")
 
 
 def _end(lab: "subprocess.Popen[bytes]") -> None:
-    """End JupyterLab, which ends its kernels, and with them their endpoints."""
-    lab.terminate()
-    try:
-        lab.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        os.killpg(lab.pid, signal.SIGKILL)
+    """End JupyterLab, its kernels and terminals, and with the kernels their endpoints."""
+    if lab.poll() is None:
+        family = [psutil.Process(lab.pid), *psutil.Process(lab.pid).children(recursive=True)]
+        lab.terminate()
+        for process in psutil.wait_procs(family, END_SECONDS)[1]:
+            process.kill()
         lab.wait()
 
 
 @contextmanager
-def _stopping_on_signals() -> Iterator[None]:
-    """Turn the signals that ask for an end into one that lets `finally` run."""
+def _ending_on_signals() -> Iterator[None]:
+    """Let the first signal that asks for an end run `finally`; the next do not disturb that."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def stop(signum: int, _: FrameType | None) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + signum)
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {signum: signal.signal(signum, stop) for signum in signals}
+    before = {each: signal.signal(each, stop) for each in signals}
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)

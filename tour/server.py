@@ -21,7 +21,6 @@ from tour.process import (
     await_ready,
     free_port,
     is_free,
-    owns_its_ports,
     process_of,
     spawn,
     terminate,
@@ -45,7 +44,7 @@ def up() -> Server:
         return _checked(named)
     with _lock():
         server = _living()
-        return server if server and owns_its_ports(server) else _start(_recorded())
+        return (await_ready(server) if server else None) or _start(_recorded())
 
 
 def running() -> Server | None:
@@ -137,6 +136,10 @@ def _record() -> Path:
     return install.home() / "server.json"
 
 
+def _write(server: Server) -> None:
+    _record().write_text(json.dumps(asdict(server)))
+
+
 def _recorded() -> Server | None:
     try:
         return Server(**json.loads(_record().read_text()))
@@ -170,8 +173,9 @@ def _start(before: Server | None) -> Server:
     for _ in range(3):
         ingress, admin = (port if is_free(port) else free_port() for port in wanted)
         spawned = spawn(binary, install.home() / "data", _log(), ingress, admin)
+        _write(spawned)  # at once, so that `tour down` ends it whatever happens to us
         if server := await_ready(spawned):
-            _record().write_text(json.dumps(asdict(server)))
+            _write(server)
             return server
     raise TourError(_why_it_died())
 

@@ -88,7 +88,16 @@ class OfflineModel:
             retry_after: seconds that the client is asked to wait for, in a retry-after header.
             kind: "status"; or "timeout": no answer ever; "cut": the connection breaks in the
                 middle of the reply; "malformed": a page of HTML with status 200.
+
+        Raises:
+            ValueError: no completion could fail like that.
+            TourError: nobody asks this model.
         """
+        if self._server is None:
+            raise TourError(
+                "The offline model is not in use here: another model was named before the start, "
+                "and only the stand-in fails on request."
+            )
         if type(times) is not int or times < 1:
             raise ValueError(f"times is a number of completions, 1 or more, not {times!r}")
         self._faults.extend([Fault(kind, status, retry_after)] * times)
