@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Context, ContextVar
-from typing import Any
+from typing import Any, cast
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
@@ -68,6 +68,7 @@ class AsgiServer:
     def __init__(self, app: App, thread: LoopThread, port: int = 0) -> None:
         """Listen on the port (0: any free one) and start serving; OSError if it is taken."""
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        self._requests: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self._app = app
         self._loop_thread = thread
         self._listener = _Listener(port)
@@ -107,14 +108,24 @@ class AsgiServer:
         )
         await stopping()
         await asyncio.wait({server}, timeout=GRACE)
+        # The requests first: their connection wants to take leave of them.
+        await self._cancel(self._requests)
         # Without end, because a handler may swallow a cancellation; stop() does not wait for it.
-        while rest := {task for task in self.tasks if not task.done()}:
-            for task in rest:
-                task.cancel()
+        while await self._cancel(self.tasks):
+            pass
+
+    async def _cancel(self, tasks: weakref.WeakSet[asyncio.Task[Any]]) -> bool:
+        """Cancel what is not done, and give it a moment to end; return whether there was any."""
+        rest = {task for task in tasks if not task.done()}
+        for task in rest:
+            task.cancel()
+        if rest:
             await asyncio.wait(rest, timeout=GRACE)
+        return bool(rest)
 
     async def _dispatch(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan":
+            self._requests.add(cast(asyncio.Task[Any], asyncio.current_task()))
             return await self._app(scope, receive, send)
         for phase in ("startup", "shutdown"):  # answered here: not every app knows this protocol
             await receive()

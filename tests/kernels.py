@@ -1,0 +1,81 @@
+"""A real kernel, driven cell by cell, as JupyterLab drives it."""
+
+import asyncio
+import os
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+from jupyter_client.manager import start_new_kernel
+from jupyter_core.utils import ensure_event_loop
+from programs import ROOT
+
+__all__ = ["Cell", "Kernel"]
+
+
+@dataclass
+class Cell:
+    """What a cell showed, in order, and apart."""
+
+    stdout: str = ""
+    stderr: str = ""
+    result: str = ""
+    error: str = ""
+    order: list[str] = field(default_factory=list)
+
+    def add(self, message: dict[str, Any]) -> None:
+        """Take up one message of the kernel."""
+        content = message["content"]
+        match message["msg_type"]:
+            case "stream":
+                setattr(self, content["name"], getattr(self, content["name"]) + content["text"])
+                self.order.append(content["name"])
+            case "execute_result":
+                self.result = content["data"]["text/plain"]
+                self.order.append("result")
+            case "error":
+                self.error = "\n".join(content["traceback"])
+
+
+class Kernel:
+    """A kernel in the repository's folder; a context manager that ends it."""
+
+    def __init__(self, **environment: str) -> None:
+        """Start it, with more in its environment than the tests have."""
+        self._context = copy_context()  # Jupyter's client keeps its event loop in there
+        self.manager, self._client = self._context.run(
+            start_new_kernel,
+            cwd=str(ROOT),
+            env=os.environ | environment,
+            extra_arguments=["--log-level=ERROR"],
+        )
+
+    def __enter__(self) -> "Kernel":
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, whatever it does."""
+        self._context.run(self._client.stop_channels)
+        self._context.run(self.manager.shutdown_kernel, now=True)
+        self._context.run(ensure_event_loop).close()
+        asyncio.set_event_loop(None)
+
+    def run(self, code: str, timeout: float = 30) -> Cell:
+        """Run a cell to its end and return what it showed, an error or not."""
+        cell = Cell()
+        self._context.run(
+            self._client.execute_interactive, code, timeout=timeout, output_hook=cell.add
+        )
+        return cell
+
+    def good(self, code: str, timeout: float = 30) -> Cell:
+        """Run a cell that must not fail."""
+        cell = self.run(code, timeout)
+        assert not cell.error, cell.error
+        return cell
+
+    def restart(self) -> None:
+        """Do what Kernel, Restart does."""
+        self._context.run(self.manager.restart_kernel, now=True)
+        self._context.run(self._client.wait_for_ready, timeout=30)
