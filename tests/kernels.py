@@ -75,6 +75,22 @@ class Kernel:
         assert not cell.error, cell.error
         return cell
 
+    def run_all(self, cells: list[str], timeout: float = 60) -> list[Cell]:
+        """Do what Run All does: queue every cell at once; return what each showed."""
+        return self._context.run(self._run_all, cells, timeout)
+
+    def _run_all(self, cells: list[str], timeout: float) -> list[Cell]:
+        shown = {self._client.execute(code): Cell() for code in cells}
+        running = set(shown)
+        while running:
+            message = self._client.get_iopub_msg(timeout=timeout)
+            asked = message["parent_header"].get("msg_id")
+            if asked in shown:
+                shown[asked].add(message)
+            if message["content"].get("execution_state") == "idle":
+                running.discard(asked)
+        return list(shown.values())
+
     def restart(self) -> None:
         """Do what Kernel, Restart does."""
         self._context.run(self.manager.restart_kernel, now=True)

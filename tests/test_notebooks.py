@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import restate
 from exercise_source import NOTEBOOKS, code_cells, exercise_of, read, solutions, stub
+from kernels import Kernel
 from nbclient import NotebookClient
 
 from tour import endpoint, server
@@ -29,13 +30,14 @@ def runs_up_to_the_check(notebook: Any, number: str) -> tuple[int, list[int]]:
 
 @pytest.mark.timeout(180)
 @each_notebook
-def test_it_runs_twice_in_one_kernel(path: Path) -> None:
-    notebook = read(path)
-    client = client_of(path, notebook)
-    with client.setup_kernel():
+def test_run_all_runs_all_twice_in_one_kernel(path: Path) -> None:
+    """All cells are queued at once, as by JupyterLab: not what nbval and nbclient do."""
+    cells = [cell.source for cell in code_cells(read(path))]
+    with Kernel() as kernel:
         for _ in range(2):
-            for number, cell in enumerate(notebook.cells):
-                client.execute_cell(cell, number)
+            for code, shown in zip(cells, kernel.run_all(cells), strict=True):
+                assert not shown.error, f"{code}\n{shown.error}"
+                assert not shown.stderr, f"{code}\n{shown.stderr}"
 
 
 @each_notebook

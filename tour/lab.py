@@ -29,7 +29,9 @@ OPTIONS = [
     f"--LabApp.default_url=/lab/tree/{FIRST}",
     # No question about news, no look-up of newer releases.
     *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
-    *("--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"),
+    *("--ServerApp.log_level=ERROR", "--LabApp.log_level=ERROR"),
+    # Kernels on sockets of the file system: nobody else on the machine can knock at them.
+    "--KernelManager.transport=ipc",
     "--allow-root",  # as one is in a container; the lab is on loopback and wants its token
 ]
 
