@@ -358,7 +358,7 @@ async def test_what_has_not_completed_cannot_be_restarted(serve: Serve) -> None:
 
 
 async def test_a_typo_ends_the_wait_and_is_mended(serve: Serve) -> None:
-    service = restate.Service("InvocationTypo")
+    service = restate.Service("InvocationTypo", invocation_retry_policy=FAST_RETRIES)
 
     @service.handler("run")
     async def run(ctx: restate.Context) -> str:
@@ -414,13 +414,13 @@ async def test_failures_that_pass_do_not_end_the_wait(serve: Serve) -> None:
 
     @service.handler("run")
     async def run(ctx: restate.Context) -> int:
-        if (number := next(tries)) < 40:
+        if (number := next(tries)) < 25:
             await asyncio.sleep(0.05)
             raise ConnectionError(f"number {number}")
         return number
 
     serve(service)
-    assert (await tour.call(run)).result == 40
+    assert (await tour.call(run)).result == 25
 
 
 async def test_nobody_serves_ends_the_wait_and_serving_goes_on(serve: Serve) -> None:

@@ -11,8 +11,12 @@ from kernels import Kernel
 SETUP = """
 import asyncio, time, tour
 import restate
+from datetime import timedelta
 tour.start()
-service = restate.Service("OutputAgent")
+soon = restate.InvocationRetryPolicy(
+    initial_interval=timedelta(milliseconds=50), max_interval=timedelta(milliseconds=50)
+)
+service = restate.Service("OutputAgent", invocation_retry_policy=soon)
 
 def say(word: str) -> None:
     print("step", word)

@@ -441,7 +441,7 @@ def test_the_log_level_of_openai_stays_the_learner_s(anyio_backend: str) -> None
 import asyncio, os, restate, tour
 tour.start()
 from openai import AsyncOpenAI
-service = restate.Service("RecordsLogging")
+service = restate.Service("RecordsLogging" + os.environ["OPENAI_LOG"])
 @service.handler("run")
 async def run(ctx: restate.Context) -> str:
     reply = await AsyncOpenAI(max_retries=0).chat.completions.create(
@@ -450,7 +450,9 @@ async def run(ctx: restate.Context) -> str:
 tour.serve(service)
 print(asyncio.run(tour.call(run)).llm_calls)
 """
-    shown = {level: output(code, OPENAI_LOG=level).splitlines() for level in ("info", "debug", "")}
+    programs = {level: begin(code, {"OPENAI_LOG": level}) for level in ("info", "debug", "")}
+    said = {level: program.communicate(timeout=30)[0] for level, program in programs.items()}
+    shown = {level: text.splitlines() for level, text in said.items()}
     assert all("1" in lines for lines in shown.values())
     assert not [line for level in ("info", "") for line in shown[level] if "openai" in line]
     assert [line for line in shown["debug"] if "Sending HTTP Request" in line]

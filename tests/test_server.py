@@ -115,7 +115,7 @@ def test_the_usual_ports_are_restate_s_own() -> None:
 
 
 def test_processes_that_start_at_once_get_one_server(home: Path) -> None:
-    programs = [begin(UP) for _ in range(3)]
+    programs = [begin(UP) for _ in range(2)]
     said = {program.communicate(timeout=30)[0] for program in programs}
     assert said == {f"{process.pid}\n" for process in servers_of(home)}
     assert len(said) == 1
@@ -182,7 +182,7 @@ def closing_endpoint(endpoint: object) -> Iterator[None]:
 
 def test_a_death_goes_unnoticed_by_no_request(home: Path) -> None:
     server.up()
-    for _ in range(3):
+    for _ in range(2):
         os.kill(server.pid(), signal.SIGKILL)
         assert api.query("select id from sys_invocation") == []
         os.kill(server.pid(), signal.SIGKILL)
@@ -308,7 +308,6 @@ print(asyncio.run(tour.call(echo_handler, "hi")).result)
     nowhere = "http://127.0.0.1:9"
     proxies = dict.fromkeys(["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"], nowhere)
     assert output(code, **proxies).splitlines()[-1] == "chat.completion"
-    assert "up" in output("from tour import server; server.up(); print('up')", **proxies)
 
 
 # ---- what cannot start
