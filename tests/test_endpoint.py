@@ -109,9 +109,12 @@ def test_a_handler_in_place_of_its_service_is_an_error() -> None:
 # ---- crashed
 
 
-def waiting(name: str) -> restate.Service:
+SLOW_RETRIES = restate.InvocationRetryPolicy(initial_interval=timedelta(seconds=30))
+
+
+def waiting(name: str, policy: restate.InvocationRetryPolicy | None = None) -> restate.Service:
     """Return a service that would do if anybody called it."""
-    service = restate.Service(name)
+    service = restate.Service(name, invocation_retry_policy=policy)
 
     @service.handler("run")
     async def run(ctx: restate.Context) -> None: ...
@@ -168,8 +171,7 @@ async def test_a_crash_is_immediate_and_the_work_goes_on_afterwards(
     hang = Hang()
     body: Callable[[restate.Context], Awaitable[None]] = getattr(hang, busy)
     # A failure waits half a minute for its next try, unless somebody resumes it.
-    slow = restate.InvocationRetryPolicy(initial_interval=timedelta(seconds=30))
-    service = restate.Service(f"EndpointBusy-{busy}", invocation_retry_policy=slow)
+    service = restate.Service(f"EndpointBusy-{busy}", invocation_retry_policy=SLOW_RETRIES)
 
     @service.handler("run")
     async def run(ctx: restate.Context) -> str:
@@ -197,6 +199,32 @@ async def test_a_crash_is_immediate_and_the_work_goes_on_afterwards(
 
 
 @pytest.mark.anyio
+async def test_a_crash_ends_what_a_handler_has_started(serve: Serve) -> None:
+    service = restate.Service("EndpointTask")
+    begun, beats = threading.Event(), [0.0]
+
+    async def beat() -> None:
+        begun.set()
+        while True:
+            beats.append(time.monotonic())
+            await asyncio.sleep(0.01)
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> None:
+        beating = asyncio.create_task(beat())
+        await asyncio.wait({beating})
+
+    endpoint = serve(service)
+    invocation = await tour.send(run)
+    assert await asyncio.to_thread(begun.wait, 10)
+    endpoint.crash()
+    crashed = time.monotonic()
+    await asyncio.sleep(0.2)
+    assert beats[-1] < crashed
+    await invocation.kill()
+
+
+@pytest.mark.anyio
 async def test_a_handler_may_pull_the_plug_itself(serve: Serve) -> None:
     service = restate.Service("EndpointSuicide")
     endpoints: list[Endpoint] = []
@@ -220,17 +248,18 @@ async def test_a_handler_may_pull_the_plug_itself(serve: Serve) -> None:
 
 @pytest.mark.anyio
 async def test_only_what_backs_off_in_these_services_is_resumed(serve: Serve) -> None:
-    one, other = waiting("EndpointMine"), waiting("EndpointTheirs")
+    one, other = waiting("EndpointMine"), waiting("EndpointTheirs", SLOW_RETRIES)
     for service in (one, other):
         serve(service).crash()
-    policy = "select retry_count from sys_invocation where id = '{}'"
+    tries = "select retry_count, last_start_at from sys_invocation where id = '{}'"
     mine, theirs = [await tour.send(service.handlers["run"].fn) for service in (one, other)]
     for invocation in (mine, theirs):
         await invocation.until("backing-off")
+    before = api.query(tries.format(theirs.id))
     serve(one)
     await mine.result()
     assert await theirs.status() == "backing-off"
-    assert api.query(policy.format(theirs.id))[0]["retry_count"] >= 1
+    assert api.query(tries.format(theirs.id)) == before
     serve(other)
     await theirs.result()
 

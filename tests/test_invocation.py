@@ -344,6 +344,20 @@ async def test_restart_keeps_the_first_steps_and_pays_the_rest_again(serve: Serv
             await first.restart(keeping=wrong)
 
 
+async def test_restart_runs_where_the_service_is_served_now(serve: Serve) -> None:
+    service = restate.Service("InvocationMoved")
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> str:
+        return await ctx.run_typed("step", lambda: "done")
+
+    here = serve(service)
+    first = await tour.call(run)
+    here.crash()
+    serve(service, port=here.port + 1)
+    assert await (await first.restart(keeping=0)).result() == "done"
+
+
 async def test_what_has_not_completed_cannot_be_restarted(serve: Serve) -> None:
     service, run = approver("InvocationRestartEarly")
     serve(service)

@@ -9,7 +9,7 @@ import pytest
 from kernels import Kernel
 
 SETUP = """
-import asyncio, time, tour
+import asyncio, gc, time, tour
 import restate
 from datetime import timedelta
 tour.start()
@@ -104,7 +104,7 @@ def test_a_crash_with_work_in_flight_prints_nothing(kernel: Kernel, where: str) 
     cells = [
         f'question = await tour.send(hang, "{where}")\nawait asyncio.sleep(0.3)',
         "endpoint.crash()",
-        "import gc; gc.collect(); await asyncio.sleep(0.3)",
+        "gc.collect(); await asyncio.sleep(0.3)",
         "endpoint = tour.serve(service)\nawait question.kill()",
         "await asyncio.sleep(0.2)\nendpoint.crash()\nendpoint = tour.serve(service)",
         "await asyncio.sleep(1)" if where == "thread" else "gc.collect()",
@@ -112,6 +112,20 @@ def test_a_crash_with_work_in_flight_prints_nothing(kernel: Kernel, where: str) 
     for source in cells:
         shown = kernel.good(source)
         assert (shown.stdout, shown.stderr) == ("", ""), source
+
+
+def test_a_crash_after_a_kill_prints_nothing(kernel: Kernel) -> None:
+    shown = kernel.good("""
+for _ in range(10):
+    question = await tour.send(hang, "handler")
+    await asyncio.sleep(0.05)
+    await question.kill()
+    await asyncio.sleep(0.1)
+    endpoint.crash()
+    gc.collect()
+    endpoint = tour.serve(service)
+""")
+    assert (shown.stdout, shown.stderr) == ("", "")
 
 
 def test_a_failure_is_shown_as_one_sentence(kernel: Kernel) -> None:
