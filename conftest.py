@@ -1,14 +1,16 @@
 """What every test and every notebook under test runs in: an empty home, the installed server."""
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tour import server
+from tour import endpoint, server
 
 HOME = pytest.StashKey[Path]()
 
@@ -34,11 +36,19 @@ def forget(*prefixes: str) -> None:
         del os.environ[name]
 
 
+def close_clients() -> None:
+    """Close the clients that agents keep open for as long as their kernel lives."""
+    if openai := sys.modules.get("openai"):
+        for client in [each for each in gc.get_objects() if isinstance(each, openai.AsyncOpenAI)]:
+            endpoint.thread().submit(client.close()).result(10)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _model_of_its_own() -> Iterator[None]:
     """Forget the model that a module's tests have started: no kernel of another's may ask it."""
     yield
     forget("OPENAI_")
+    close_clients()
 
 
 @pytest.fixture(scope="session")

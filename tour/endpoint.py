@@ -36,7 +36,7 @@ class Endpoint:
         self.port = port
         app = restate.app([counted(service) for service in services])
         try:
-            self._server = AsgiServer(app, _thread(), port)
+            self._server = AsgiServer(app, thread(), port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -88,7 +88,7 @@ def serve(*services: AnyService, port: int | None = None) -> Endpoint:
     return endpoint
 
 
-def _thread() -> LoopThread:
+def thread() -> LoopThread:
     """Return the one thread of all endpoints: a client that the agents share knows one loop."""
     if not _threads:
         _threads.append(LoopThread("endpoint"))
