@@ -49,6 +49,7 @@ class Lab:
             "TOUR_HOME": str(home),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
             "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_DATA_DIR": str(home / "data-of-jupyter"),
             "PYTHONPATH": str(lab.NOTEBOOKS.parent),
             "PYTHONUNBUFFERED": "1",
         }
@@ -160,6 +161,11 @@ def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab
         assert httpx.get(ui.join("/ui/")).status_code == 200
         notebook = browser.get(f"/api/contents/{lab.FIRST}", params=token).json()
         assert "survives a crash" in notebook["content"]["cells"][0]["source"]
+        assert all(
+            cell["metadata"]["trusted"]
+            for cell in notebook["content"]["cells"]
+            if cell["cell_type"] == "code"
+        )
         headers = {"authorization": f"token {token['token']}"}
         kernel = browser.post("/api/kernels", headers=headers).raise_for_status().json()["id"]
         terminal = browser.post("/api/terminals", headers=headers)

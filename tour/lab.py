@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import nbformat
 import psutil
 from jupyter_core.paths import jupyter_runtime_dir
+from nbformat.sign import NotebookNotary
 
 from tour import server
 from tour.errors import TourError
@@ -28,10 +30,11 @@ OPTIONS = [
     f"--ServerApp.ip={LOOPBACK}",
     f"--LabApp.default_url=/lab/tree/{FIRST}",
     # No question about news, no look-up of newer releases.
-    *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
+    f"--LabApp.app_settings_dir={Path(__file__).with_name('lab_settings')}",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     *("--ServerApp.log_level=ERROR", "--LabApp.log_level=ERROR"),
-    # Kernels on sockets of the file system: nobody else on the machine can knock at them.
-    "--KernelManager.transport=ipc",
+    # What a kernel and the lab say to each other is nobody else's on this machine.
+    "--KernelManager.transport_encryption=auto",
     "--allow-root",  # as one is in a container; the lab is on loopback and wants its token
 ]
 
@@ -53,10 +56,18 @@ def run(arguments: list[str]) -> int:
     with _ending_on_signals():
         was_running = server.running() is not None
         try:
+            _trust_notebooks()
             return _lab(arguments, server.up())
         finally:
             if not was_running and server.down():
                 print("restate-server stopped; its data stays.")
+
+
+def _trust_notebooks() -> None:
+    """Let JupyterLab show pictures before a cell was run; unsigned, it shows scraps of them."""
+    notary = NotebookNotary()  # type: ignore[no-untyped-call]
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        notary.sign(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
 
 
 def _lab(arguments: list[str], running: server.Server) -> int:

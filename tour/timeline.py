@@ -274,6 +274,7 @@ def _caption(journal: Journal) -> str:
         parts.append(plural(counted, "attempt"))
     if journal.ui.startswith(("http://", "https://")):
         address = quoteattr("".join(journal.ui.split()))
-        link = f'<a href={address} style="color:inherit" target="_blank" rel="noopener">'
+        look = 'style="color:inherit;text-decoration:underline" target="_blank" rel="noopener"'
+        link = f"<a href={address} {look}>"
         parts.append(f"{link}Open in the Restate UI</a>")
     return " · ".join(parts)
