@@ -267,6 +267,10 @@ def test_another_restate_that_is_quicker_to_a_port_is_not_ours(
     code = "from tour import server; s = server.up(); print(s.pid, *s.ports)"
     other, *ports = map(int, output(code, TOUR_HOME=str(tmp_path / "other")).split())
     monkeypatch.setattr(server, "DEFAULT_PORTS", tuple(ports))
+    slow = tmp_path / "slow-to-die"
+    slow.write_text(f"#!/bin/sh\nsleep 0.3\nexec {os.environ['RESTATE_SERVER']}\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("RESTATE_SERVER", str(slow))
     looks = iter([True, True])  # free a moment ago
     is_free = server_process.is_free
     monkeypatch.setattr(server, "is_free", lambda port: next(looks, False) or is_free(port))
