@@ -299,3 +299,23 @@ async def test_agents_share_a_client_over_crashes_and_services(serve: Serve) -> 
     assert cut.journal.attempts("LLM call") == [2]
     tour.offline.reset()
     assert {(await tour.call(handler)).result for handler in handlers} == answers
+
+
+@pytest.mark.anyio
+async def test_what_went_on_by_itself_needs_no_resuming(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was backing off when it was looked up, and has completed when it is to be resumed."""
+    service = restate.Service("EndpointQuick")
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> str:
+        return "done"
+
+    serve(service)
+    finished = await tour.call(run)
+    monkeypatch.setattr(api, "query", lambda _: [{"id": finished.id}])
+    serve(service)
+    monkeypatch.setattr(api, "query", lambda _: [{"id": "inv_that_is_none"}])
+    with pytest.raises(tour.TourError, match="400"):
+        serve(service)

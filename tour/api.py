@@ -14,7 +14,7 @@ import httpx
 
 from tour import server
 from tour.asgi import LoopThread
-from tour.errors import TourError
+from tour.errors import Refused, TourError
 from tour.process import DIRECT
 
 __all__ = ["Row", "admin", "attach", "ingress", "message_of", "output_of", "query", "query_async"]
@@ -121,5 +121,5 @@ def _request(side: str, method: str, path: str, **options: Any) -> httpx.Respons
 
 def _checked(response: httpx.Response) -> httpx.Response:
     if response.is_error:
-        raise TourError(f"Restate answers {response.status_code}: {message_of(response)}")
+        raise Refused(message_of(response), response.status_code)
     return response

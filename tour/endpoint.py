@@ -4,12 +4,13 @@ import errno
 import logging
 import zlib
 
+import httpx
 import restate
 
 from tour import api, install, output
 from tour.asgi import AsgiServer, LoopThread
 from tour.counting import AnyService, counted
-from tour.errors import TourError
+from tour.errors import Refused, TourError
 from tour.process import LOOPBACK
 
 __all__ = ["Endpoint", "serve"]
@@ -120,4 +121,8 @@ def _resume_backing_off(services: list[str]) -> None:
     names = ", ".join(f"'{name}'" for name in services)
     waiting = f"status = 'backing-off' and target_service_name in ({names})"
     for row in api.query(f"select id from sys_invocation where {waiting}"):
-        api.admin("PATCH", f"/invocations/{row['id']}/resume")
+        try:
+            api.admin("PATCH", f"/invocations/{row['id']}/resume")
+        except Refused as refusal:
+            if refusal.status != httpx.codes.CONFLICT:  # it may have gone on by itself meanwhile
+                raise

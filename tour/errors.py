@@ -1,6 +1,6 @@
 """What the tour raises: one sentence that names the cause and the next step."""
 
-__all__ = ["InvocationFailed", "TourError"]
+__all__ = ["InvocationFailed", "Refused", "TourError"]
 
 
 class TourError(Exception):
@@ -23,4 +23,17 @@ class InvocationFailed(TourError):  # noqa: N818  a state of Restate, not a mist
         """Keep the server's words apart from the sentence that is shown."""
         super().__init__(f"{target} failed with status {status}: {message}")
         self.message = message
+        self.status = status
+
+
+class Refused(TourError):  # noqa: N818  as above
+    """Restate answered a request of the tour with an error.
+
+    Attributes:
+        status: the HTTP status of the answer.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        """Say what the server said."""
+        super().__init__(f"Restate answers {status}: {message}")
         self.status = status

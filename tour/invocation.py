@@ -11,7 +11,7 @@ import httpx
 from restate.handler import Handler, handler_from_callable
 
 from tour import api, attempts, output, records
-from tour.errors import InvocationFailed, TourError
+from tour.errors import InvocationFailed, Refused, TourError
 from tour.journal import Journal, Step
 from tour.patience import Patience, within
 from tour.timeline import Timeline
@@ -235,7 +235,7 @@ async def reject(invocation: Invocation, reason: str = "rejected") -> None:
 async def _answer(path: str, body: str, content_type: str) -> None:
     reply = await api.ingress("POST", path, content=body, headers={"content-type": content_type})
     if reply.is_error:
-        raise TourError(f"Restate answers {reply.status_code}: {api.message_of(reply)}")
+        raise Refused(api.message_of(reply), reply.status_code)
 
 
 async def _awaited(invocation: Invocation) -> Step:
