@@ -510,3 +510,28 @@ async def test_a_wait_may_be_given_up(serve: Serve) -> None:
         await waiting
     await tour.approve(invocation, 1)
     assert await invocation.result() == "approved: 1"
+
+
+@pytest.mark.anyio
+async def test_quick_retries_that_end_well_do_not_end_the_wait(serve: Serve) -> None:
+    """Six failures alike within a second: the step's own policy, and no reason to give up."""
+    service = restate.Service("InvocationQuick")
+    failures = iter([OSError("not yet")] * 6)
+
+    async def fails_six_times() -> str:
+        for failure in failures:
+            raise failure
+        return "done"
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> str:
+        quick = timedelta(milliseconds=150)
+        options = restate.RunOptions[str](
+            max_attempts=9, initial_retry_interval=quick, max_retry_interval=quick
+        )
+        return await ctx.run_typed("flaky", fails_six_times, options)
+
+    serve(service)
+    invocation = await tour.send(run)
+    assert await invocation.result() == "done"
+    assert invocation.journal.attempts("flaky") == [7]

@@ -10,7 +10,7 @@ from tour.errors import TourError
 
 __all__ = ["Patience", "within"]
 
-SAME_FAILURES = 4
+SAME_FAILURES, SAME_SECONDS = 4, 3.0
 UNREACHABLE = "RT0010"
 CANCEL = 1  # the number of the signal that cancels; those above it are awakeables
 WAITING = (
@@ -46,7 +46,7 @@ class Patience:
         self._timeout = timeout
         self._spoke = False
         self._failing: tuple[object, ...] = ()
-        self._since = 0
+        self._since, self._first_seen = 0, self._began
 
     async def check(self) -> None:
         """Look at the invocation, at most once an interval.
@@ -75,11 +75,16 @@ class Patience:
         return rows[0] if rows else {"status": "not to be seen"}
 
     def _fails_again_and_again(self, row: api.Row) -> bool:
-        """Tell whether it has failed at the same point, in the same way, often enough."""
+        """Tell whether it has failed at the same point, in the same way, often and long enough.
+
+        Often alone would not do: a step may have a policy of quick retries.
+        """
         failing = (row.get("journal_size"), _first_line(row))
         if failing != self._failing:
-            self._failing, self._since = failing, row["retry_count"]
-        return bool(row["retry_count"] - self._since >= SAME_FAILURES - 1)
+            self._failing = failing
+            self._since, self._first_seen = row["retry_count"], time.monotonic()
+        often = row["retry_count"] - self._since >= SAME_FAILURES - 1
+        return often and time.monotonic() - self._first_seen >= SAME_SECONDS
 
     async def _give_up(self, row: api.Row) -> None:
         if row.get("last_failure_error_code") == UNREACHABLE:
