@@ -6,12 +6,29 @@ from itertools import cycle
 
 from tour import api, records
 from tour.errors import TourError
-from tour.exercises import durable_execution
+from tour.exercises import (
+    awakeables,
+    durable_execution,
+    error_handling,
+    parallel_tools,
+    sub_workflows,
+    virtual_objects,
+)
 from tour.exercises.exercise import Exercise
 
 __all__ = ["Verdict", "check", "hint"]
 
-EXERCISES: dict[str, Exercise] = durable_execution.EXERCISES
+NOTEBOOKS = (
+    durable_execution,
+    awakeables,
+    virtual_objects,
+    sub_workflows,
+    parallel_tools,
+    error_handling,
+)
+EXERCISES: dict[str, Exercise] = {
+    number: exercise for notebook in NOTEBOOKS for number, exercise in notebook.EXERCISES.items()
+}
 _hints: dict[str, Iterator[str]] = {}
 
 

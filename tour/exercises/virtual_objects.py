@@ -1,0 +1,7 @@
+"""The exercises of notebook 3."""
+
+from tour.exercises.exercise import Exercise
+
+__all__ = ["EXERCISES"]
+
+EXERCISES: dict[str, Exercise] = {}
