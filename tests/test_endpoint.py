@@ -17,10 +17,13 @@ import restate
 from openai import AsyncOpenAI
 from programs import ROOT
 from serving import Serve
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 import tour
 from tour import api
-from tour.endpoint import Endpoint, _port_of
+from tour.asgi import AsgiServer
+from tour.endpoint import Endpoint, _port_of, thread
 
 # ---- served
 
@@ -72,6 +75,25 @@ def test_each_service_of_the_notebooks_has_a_port_of_its_own() -> None:
     ports = {name: _port_of(name) for name in names}
     assert len({*ports.values()}) == len(names), ports
     assert all(20_000 <= port < 30_000 for port in ports.values())
+
+
+@pytest.mark.anyio
+async def test_the_app_is_plain_asgi_and_may_be_mounted_in_another(serve: Serve) -> None:
+    mounted = restate.Service("EndpointMounted")
+
+    @mounted.handler("run")
+    async def run(ctx: restate.Context, name: str) -> str:
+        return f"mounted, {name}"
+
+    serve(restate.Service("EndpointBeside"))  # the server is up, and the loop runs
+    app = Starlette(routes=[Mount("/restate/v1", restate.app([mounted]))])
+    server = AsgiServer(app, thread(), 0)
+    body = {"uri": f"http://127.0.0.1:{server.port}/restate/v1", "force": True}
+    try:
+        await asyncio.to_thread(api.admin, "POST", "/deployments", json=body)
+        assert (await tour.call(run, "Ada")).result == "mounted, Ada"
+    finally:
+        server.stop()
 
 
 # ---- refused

@@ -156,6 +156,24 @@ def test_snippets_import_what_the_agent_will_have(notebook: Any) -> None:
     assert "tour" not in names
 
 
+def test_no_two_notebooks_declare_the_same_service() -> None:
+    declared = re.compile(r'restate\.(?:Service|VirtualObject|Workflow)\(\s*"([^"]+)"')
+    homes: dict[str, set[str]] = {}
+    for path in NOTEBOOKS:
+        sources = [*solutions(path).values(), *(cell.source for cell in code_cells(read(path)))]
+        for name in declared.findall("\n".join(sources)):
+            homes.setdefault(name, set()).add(path.name)
+    assert "WeatherAgent" in homes
+    assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+def test_every_notebook_after_the_first_asks_its_model_in_the_same_words() -> None:
+    cells = [cell for path in NOTEBOOKS[1:] for cell in code_cells(read(path), "snippet")]
+    asking = [cell.source for cell in cells if "async def ask_model(" in cell.source]
+    assert len(asking) == len(NOTEBOOKS[1:])
+    assert len(set(asking)) <= 1
+
+
 def test_nothing_in_it_tells_of_a_machine(notebook: Any) -> None:
     assert notebook.metadata == PLAIN, "run `make notebooks`"
     for cell in notebook.cells:

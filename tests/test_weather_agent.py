@@ -1,6 +1,7 @@
 """The weather agent of notebook 1, as others see it: over HTTP, in its schema, in its requests."""
 
 import json
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -145,6 +146,22 @@ async def test_questions_that_are_not_in_the_notebook(
     run = await tour.call(agent.run, {"prompt": prompt})
     assert run.result == answer
     assert run.journal.attempts("LLM call") == [1] * (answer.count(".") + 1)
+
+
+@pytest.mark.anyio
+async def test_without_a_key_nothing_leaves_the_machine(agent: ModuleType) -> None:
+    """Python tells an audit hook of every connection, whichever library makes it."""
+    hosts: list[str] = []
+
+    def note(event: str, details: tuple[Any, ...]) -> None:
+        if event == "socket.connect" and isinstance(details[1], tuple):
+            hosts.append(details[1][0])
+
+    sys.addaudithook(note)  # for the rest of the process: there is no removing one
+    fresh = load("01")  # with a client that has no connection yet
+    tour.serve(fresh.weather)
+    assert (await tour.call(fresh.run, {})).result == "San Francisco: 23 °C, sunny."
+    assert set(hosts) == {"127.0.0.1"}
 
 
 def test_the_snippets_make_one_service(agent: ModuleType) -> None:
