@@ -180,7 +180,7 @@ class Hang:
 
     def block(self) -> None:
         if self._is_first():
-            time.sleep(3)
+            time.sleep(6)
 
 
 @pytest.mark.anyio
@@ -205,7 +205,7 @@ async def test_a_crash_is_immediate_and_the_work_goes_on_afterwards(
     assert await asyncio.to_thread(hang.begun.wait, 10)
     began = time.monotonic()
     endpoint.crash()
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5  # a step that blocks its thread takes six seconds
     assert repr(endpoint).endswith("down>")
     assert Endpoint.stop is Endpoint.crash
     await invocation.until("backing-off")
@@ -213,7 +213,7 @@ async def test_a_crash_is_immediate_and_the_work_goes_on_afterwards(
     began = time.monotonic()
     assert serve(service).port == endpoint.port
     assert await invocation.result() == "done"
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 20  # the back-off is half a minute
     if "step" in busy:
         assert invocation.journal.attempts("slow") == [2]
         cut, last = invocation.journal.entries[0].attempts or ()

@@ -23,7 +23,7 @@ import psutil
 import pytest
 from exercise_source import NOTEBOOKS
 
-from tour import export, server
+from tour import api, export, server
 from tour.errors import TourError
 from tour.offline_model import OfflineModel
 
@@ -246,6 +246,24 @@ def test_the_readme_s_commands_work_on_loopback_alone(
     _, register, call = commands(installed)
     assert shell(register, _9070=restate_ports.admin, _9080=port)["services"]
     assert shell(call, _8080=restate_ports.ingress) == "San Francisco: 23 °C, sunny."
+
+
+@pytest.mark.timeout(180)
+def test_every_call_of_the_readme_ends_or_waits(
+    project: Path, serve: Serve, port: int, restate_ports: SimpleNamespace
+) -> None:
+    """Each agent of each notebook: none of its documented calls is left failing."""
+    serve(str(project / "agent.py"))
+    _, register, calls = commands(project)
+    for service in shell(register, _9070=restate_ports.admin, _9080=port)["services"]:
+        # What waits for a human is suspended at once, so that the test can tell.
+        api.admin("PATCH", f"/services/{service['name']}", json={"inactivity_timeout": "100ms"})
+    sending = re.sub(r"^(curl http\S+)", r"\1/send", calls, flags=re.M).splitlines()
+    sent = [shell(call, _8080=restate_ports.ingress)["invocationId"] for call in sending]
+    ids = ", ".join(f"'{invocation}'" for invocation in sent)
+    query = f"select target, status, completion_failure from sys_invocation where id in ({ids})"
+    until(lambda: {row["status"] for row in api.query(query)} <= {"completed", "suspended"})
+    assert not [row for row in api.query(query) if "completion_failure" in row]
 
 
 @pytest.mark.timeout(180)

@@ -91,7 +91,7 @@ def test_a_second_time_it_is_silent_and_quick(
 ) -> None:
     began = time.monotonic()
     assert install.install() == copy
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3  # to unpack it takes longer
     assert capfd.readouterr() == ("", "")
 
 
