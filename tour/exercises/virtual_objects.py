@@ -1,7 +1,86 @@
 """The exercises of notebook 3."""
 
+import json
+from typing import Any
+
+from tour import api
 from tour.exercises.exercise import Exercise
+from tour.journal import Journal
 
 __all__ = ["EXERCISES"]
 
-EXERCISES: dict[str, Exercise] = {}
+MOST = 6
+
+
+def _state(journal: Journal, name: str) -> Any:
+    """Return what the state of the invocation's key has under a name, None if nothing."""
+    service, _, rest = journal.target.replace("'", "''").partition("/")
+    key = rest.rpartition("/")[0]
+    rows = api.query(
+        f"select value_utf8 from state where service_name = '{service}' "
+        f"and service_key = '{key}' and key = '{name}'"
+    )
+    return json.loads(rows[0]["value_utf8"]) if rows else None
+
+
+def _results(journal: Journal) -> list[Any]:
+    """Return what all calls on the invocation's key have returned, oldest first."""
+    target = journal.target.replace("'", "''")
+    rows = api.query(
+        f"select id from sys_invocation where target = '{target}' "
+        f"and completion_result = 'success' order by created_at"
+    )
+    return [api.output_of(row["id"]) for row in rows]
+
+
+def _counts_in_its_state(journal: Journal, result: Any) -> str | None:
+    kept = _state(journal, "turns")
+    if kept is None:
+        return (
+            "The state of this conversation has no `turns`: the count is in the memory of the "
+            "process, and dies with it."
+        )
+    told = [each.get("turn") for each in _results(journal)]
+    if told != list(range(1, len(told) + 1)):
+        return f"The turns should be numbered from 1; they are {told}."
+    if kept != told[-1]:
+        return f"The last turn was number {told[-1]}, but `turns` in the state is {kept}."
+    return None
+
+
+def _keeps_the_last_messages(journal: Journal, result: Any) -> str | None:
+    kept = _state(journal, "messages") or []
+    if len(kept) > MOST:
+        return f"{len(kept)} messages are kept, more than {MOST}."
+    answers = [each["answer"] for each in _results(journal)]
+    if len(kept) < min(MOST, 2 * len(answers)):
+        return f"Of {2 * len(answers)} messages {len(kept)} are kept; {MOST} may be."
+    if len(answers) * 2 <= MOST:
+        return "The conversation is too short to tell: let it have five turns."
+    if [each["content"] for each in kept[1::2]] != answers[-MOST // 2 :]:
+        return f"{MOST} messages are kept, but not the last {MOST}."
+    return None
+
+
+EXERCISES = {
+    "03.1": Exercise(
+        target="UsageAgent/message",
+        judge=_counts_in_its_state,
+        praise="The count is beside the journal now, and outlives every process.",
+        hints=(
+            "Which line of the handler would be wrong in a process that has just started?",
+            "The context of an object reads its state with ctx.get and writes it with ctx.set.",
+            "`await ctx.get(\"turns\", type_hint=int)` is None at first. Add one, and set it.",
+        ),
+    ),
+    "03.2": Exercise(
+        target="TrimmedAgent/message",
+        judge=_keeps_the_last_messages,
+        praise="However long the conversation gets, a turn costs no more than this.",
+        hints=(
+            "The state has the form that you give it: which list should be set?",
+            "Trim after the reply is there, so that it is counted.",
+            "A slice from the end, `[-6:]`, of the whole list.",
+        ),
+    ),
+}
