@@ -70,7 +70,7 @@ EXERCISES = {
         hints=(
             "Which line of the handler would be wrong in a process that has just started?",
             "The context of an object reads its state with ctx.get and writes it with ctx.set.",
-            "`await ctx.get(\"turns\", type_hint=int)` is None at first. Add one, and set it.",
+            '`await ctx.get("turns", type_hint=int)` is None at first. Add one, and set it.',
         ),
     ),
     "03.2": Exercise(
