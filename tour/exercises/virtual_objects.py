@@ -23,6 +23,14 @@ def _state(journal: Journal, name: str) -> Any:
     return json.loads(rows[0]["value_utf8"]) if rows else None
 
 
+def _reads_its_state(journal: Journal) -> bool:
+    rows = api.query(
+        f"select index from sys_journal where id = '{journal.id}' "
+        f"and entry_type in ('Command: GetEagerState', 'Command: GetLazyState')"
+    )
+    return bool(rows)
+
+
 def _results(journal: Journal) -> list[Any]:
     """Return what all calls on the invocation's key have returned, oldest first."""
     target = journal.target.replace("'", "''")
@@ -40,6 +48,8 @@ def _counts_in_its_state(journal: Journal, result: Any) -> str | None:
             "The state of this conversation has no `turns`: the count is in the memory of the "
             "process, and dies with it."
         )
+    if not _reads_its_state(journal):
+        return "`turns` is set but never read: the number comes from somewhere else."
     told = [each.get("turn") for each in _results(journal)]
     if told != list(range(1, len(told) + 1)):
         return f"The turns should be numbered from 1; they are {told}."
