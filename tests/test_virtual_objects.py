@@ -359,6 +359,31 @@ async def test_the_thrifty_chat_sends_no_more_than_it_may(agent: ModuleType, key
     assert answer.result == {"answer": "Your note 0 is that it rains in week 0."}
 
 
+@pytest.mark.parametrize(
+    ("told", "asked", "answer"),
+    [
+        (
+            "My favourite colour is green",
+            "What is my favourite colour?",
+            "favourite colour is green",
+        ),
+        (
+            "Hello there: my sister's name is Zoë!",
+            "Do you know my sister's name?",
+            "sister's name is Zoë",
+        ),
+        ("my budget is 1200 euros", "What was my budget?", "budget is 1200 euros"),
+    ],
+)
+def test_a_summary_keeps_facts_that_are_not_in_the_notebook(
+    agent: ModuleType, key: str, told: str, asked: str, answer: str
+) -> None:
+    for text in [told, *(f"My item {number} is blue." for number in range(9))]:
+        say(key, text, "ThriftyChat")
+    assert told not in said(history(key, "ThriftyChat"))
+    assert say(key, asked, "ThriftyChat") == f"Your {answer}."
+
+
 @pytest.mark.anyio
 async def test_a_crash_does_not_pay_for_a_summary_twice(
     agent: ModuleType, key: str, monkeypatch: pytest.MonkeyPatch
