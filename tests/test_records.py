@@ -215,6 +215,27 @@ async def test_sleeps_and_awakeables_wait_and_are_answered(serve: Serve) -> None
         invocation.journal.attempts("sleep")
 
 
+async def test_an_awakeable_stands_where_it_was_made(serve: Serve) -> None:
+    service = restate.Service("RecordsOrder")
+
+    async def quick() -> None:
+        return None
+
+    @service.handler("run")
+    async def run(ctx: restate.Context) -> None:
+        await ctx.run_typed("before", quick)
+        _, approval = ctx.awakeable(type_hint=bool)
+        await ctx.run_typed("after", quick)
+        await approval
+
+    serve(service)
+    for _ in range(15):  # the server's clock lags by milliseconds: now and then it misled
+        invocation = await tour.send(run)
+        await tour.approve(invocation)
+        await invocation.result()
+        assert invocation.journal.steps == ["before", "awakeable", "after"]
+
+
 async def test_a_wait_that_lost_a_race_has_not_failed(serve: Serve) -> None:
     service = restate.Service("RecordsRace")
 

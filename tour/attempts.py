@@ -39,7 +39,8 @@ KEPT_DAYS = 2  # a day longer than the server keeps a finished invocation
 SCHEMA = """
 create table if not exists tries (
     id integer primary key, invocation text, step integer, started real, ended real, error text);
-create table if not exists awakeables (invocation text, id text unique, noted real);
+create table if not exists made_awakeables (
+    invocation text, id text unique, noted real, runs integer);
 create table if not exists model_calls (invocation text, started real);
 create index if not exists tries_of on tries (invocation);
 create index if not exists model_calls_of on model_calls (invocation);
@@ -62,10 +63,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Awakeable:
-    """An awakeable that an invocation made: its id, and when."""
+    """An awakeable that an invocation made: its id, when, and after how many runs."""
 
     id: str
     made: datetime
+    runs: int
 
     @property
     def signal(self) -> int:
@@ -104,17 +106,17 @@ def tries_of(invocation: str) -> dict[int, tuple[Attempt, ...]]:
     return {step: tuple(attempts) for step, attempts in tries.items()}
 
 
-def note_awakeable(invocation: str, awakeable: str) -> None:
+def note_awakeable(invocation: str, awakeable: str, runs: int) -> None:
     """Write down that an invocation made this awakeable; once, however often it is replayed."""
-    row = (invocation, awakeable, time.time())
-    _execute("insert or ignore into awakeables values (?, ?, ?)", *row)
+    row = (invocation, awakeable, time.time(), runs)
+    _execute("insert or ignore into made_awakeables values (?, ?, ?, ?)", *row)
 
 
 def awakeables_of(invocation: str) -> list[Awakeable]:
     """Return the awakeables of an invocation, in the order it made them."""
-    query = "select id, noted from awakeables where invocation = ? order by rowid"
+    query = "select id, noted, runs from made_awakeables where invocation = ? order by rowid"
     rows = _database().execute(query, (invocation,))
-    return [Awakeable(name, _moment(noted)) for name, noted in rows]
+    return [Awakeable(name, _moment(noted), runs) for name, noted, runs in rows]
 
 
 def count_model_call(invocation: str) -> None:
@@ -151,6 +153,6 @@ def _open(path: Path) -> sqlite3.Connection:
     database.executescript(SCHEMA)
     old = time.time() - KEPT_DAYS * 86_400
     database.execute("delete from tries where started < ?", (old,))
-    database.execute("delete from awakeables where noted < ?", (old,))
+    database.execute("delete from made_awakeables where noted < ?", (old,))
     database.execute("delete from model_calls where started < ?", (old,))
     return database

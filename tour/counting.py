@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -39,18 +38,20 @@ async def _count() -> AsyncIterator[None]:
     invocation: str = context.request().id
     attempts.current_invocation.set(invocation)
     # Replay is deterministic: the n-th run of every attempt is the n-th run of the journal.
-    numbers = itertools.count()
+    runs: list[str] = []
     run, run_typed, awakeable = context.run, context.run_typed, context.awakeable
 
     def counted_run(name: str, action: Action, /, *args: Any, **kwargs: Any) -> Any:
-        return run(name, _noted(action, invocation, next(numbers)), *args, **kwargs)
+        runs.append(name)
+        return run(name, _noted(action, invocation, len(runs) - 1), *args, **kwargs)
 
     def counted_run_typed(name: str, action: Action, /, *args: Any, **kwargs: Any) -> Any:
-        return run_typed(name, _noted(action, invocation, next(numbers)), *args, **kwargs)
+        runs.append(name)
+        return run_typed(name, _noted(action, invocation, len(runs) - 1), *args, **kwargs)
 
     def noted_awakeable(*args: Any, **kwargs: Any) -> Any:
         made = awakeable(*args, **kwargs)
-        attempts.note_awakeable(invocation, made[0])
+        attempts.note_awakeable(invocation, made[0], len(runs))
         return made
 
     context.run, context.run_typed = counted_run, counted_run_typed

@@ -129,16 +129,18 @@ def _steps(records: _Records, invocation: Row) -> list[Step]:
     return _in_order(steps, _awakeables(invocation["id"], results))
 
 
-def _in_order(steps: list[Step], awakeables: Iterable[Step]) -> list[Step]:
-    """Put each awakeable behind the steps that were over when it was made.
+def _in_order(steps: list[Step], awakeables: Iterable[tuple[Step, int]]) -> list[Step]:
+    """Put each awakeable between the runs where it was made, as the endpoint has counted them.
 
-    The journal has no entry for the making, and its times are another clock's: two that lie a
-    millisecond apart may be the other way round. What is over and what is not, is certain.
+    The journal has no entry for the making, and its times are another clock's, some milliseconds
+    off. Steps that are no runs take longer than that: it comes behind those that were over.
     """
     place = 0
-    for awakeable in awakeables:
+    for awakeable, before in awakeables:
+        runs = [number for number, step in enumerate(steps, 1) if step.kind == "run"]
         over = [n for n, s in enumerate(steps, 1) if s.ended and s.ended <= awakeable.started]
-        place = max(place, *over, 0)
+        next_run = runs[before] - 1 if before < len(runs) else len(steps)
+        place = min(max(place, *runs[:before], *over, 0), next_run)
         steps.insert(place, awakeable)
         place += 1
     return steps
@@ -172,11 +174,14 @@ def _step(
     )
 
 
-def _awakeables(invocation: str, results: dict[str, Row]) -> Iterator[Step]:
-    """Yield the awakeables: the journal has their results alone, the endpoint noted the making."""
+def _awakeables(invocation: str, results: dict[str, Row]) -> Iterator[tuple[Step, int]]:
+    """Yield the awakeables, each with the number of runs before it, as the endpoint noted them.
+
+    The journal has their results alone.
+    """
     for awakeable in attempts.awakeables_of(invocation):
         done = results.get(f"SignalIndex {awakeable.signal}")
-        yield Step(
+        step = Step(
             kind="awakeable",
             name="awakeable",
             state=_state("awakeable", done, None, over=False),
@@ -186,6 +191,7 @@ def _awakeables(invocation: str, results: dict[str, Row]) -> Iterator[Step]:
             id=awakeable.id,
             error=_failure_in(done),
         )
+        yield step, awakeable.runs
 
 
 def _state(kind: Kind, done: Row | None, tried: tuple[Attempt, ...] | None, over: bool) -> State:
