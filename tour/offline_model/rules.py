@@ -178,7 +178,8 @@ def _report(talk: Conversation, _reader: Reader) -> str:
 def _sentence(call: Call) -> str:
     """A call's result as a sentence that says what it is about."""
     names = [value for value in call.arguments.values() if isinstance(value, str)]
-    label = names[0] if len(names) == 1 and len(names[0]) < 40 else call.tool.replace("_", " ")
+    is_name = len(names) == 1 and len(names[0]) < 40 and len(names[0].split()) < 5
+    label = names[0] if is_name else call.tool.replace("_", " ")
     if FAILED.match(call.result):
         reason = FAILED.sub("", call.result, count=1).rstrip(".") or "no reason given"
         return f"{label}: this could not be done ({reason})."
