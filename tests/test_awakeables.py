@@ -3,8 +3,17 @@
 import asyncio
 import base64
 import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
@@ -17,7 +26,7 @@ from serving import Serve
 
 import tour
 from tour import api, server
-from tour.export import load
+from tour.export import export, load
 from tour.invocation import Invocation
 
 pytestmark = pytest.mark.anyio
@@ -558,3 +567,54 @@ def exercise(agent: ModuleType, source: str) -> dict[str, Any]:
     scope = vars(agent) | {"asyncio": asyncio}
     exec(source, scope)
     return scope
+
+
+# ---- on its own; the last test here: afterwards nobody serves these agents
+
+
+async def test_the_exported_agent_waits_through_a_kill(agent: ModuleType, tmp_path: Path) -> None:
+    """Without the tour it prints its mail, is killed while it waits, and goes on."""
+    export("02", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with alone(tmp_path, port) as first:
+        register(port)
+        run = await tour.send(agent.run, {})
+        assert first.stdout
+        said = [await asyncio.to_thread(first.stdout.readline) for _ in range(2)]
+        await run.until("suspended")
+    assert said[0].startswith("Please review: ")
+    [awakeable_id] = re.findall(r"^Answer: POST /restate/awakeables/(\S+)/resolve$", said[1], re.M)
+    assert answer(awakeable_id, "true") == 202
+    with alone(tmp_path, port) as second:
+        assert await run.result() == "Approved. Human approval: granted."
+    assert second.returncode == -signal.SIGKILL
+    assert run.journal.steps == ["LLM call", "request-review", "LLM call"]
+    assert tour.offline.calls == 2
+
+
+@contextmanager
+def alone(folder: Path, port: int) -> "Iterator[subprocess.Popen[str]]":
+    """Run the exported agent as a program of its own, and kill it in the end."""
+    command, environment = [sys.executable, "-I", "agent.py"], os.environ | {"PORT": str(port)}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def register(port: int) -> None:
+    """Do what the README says, as soon as the agent listens."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            body = {"uri": f"http://127.0.0.1:{port}", "force": True}
+            api.admin("POST", "/deployments", json=body)
+        except tour.TourError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
