@@ -232,6 +232,14 @@ def test_results_in_words(client: openai.OpenAI, result: str, answer: str) -> No
     assert Agent(client, [WEATHER]).run("weather in Lagos", tool=lambda **_: result) == answer
 
 
+def test_a_result_is_not_named_after_a_sentence(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"reason": {"type": "string"}}}
+    agent = Agent(client, [function("report_loss", "Report a loss.", schema)])
+    answer = agent.run("I report that my bike is gone.", tool=lambda **_: "noted")
+    assert agent.rounds == [[("report_loss", {"reason": "I report that my bike is gone."})]]
+    assert answer == "report loss: noted."
+
+
 @pytest.mark.parametrize("prompt", ["What is the weather like?", "Is it going to rain today?"])
 def test_asks_for_the_city(client: openai.OpenAI, prompt: str) -> None:
     agent = Agent(client, [WEATHER])
