@@ -171,7 +171,13 @@ def test_a_request_of_another_form_fails_at_once(agent: ModuleType, path: str, b
     assert tour.offline.calls == 0
 
 
-@pytest.mark.parametrize("arguments", ["{", "[]", "{}", "null", '{"amount": "a lot"}'])
+@pytest.mark.parametrize("arguments", ["{", "[]", "{}", "null", '{"amount": "a lot"}', "[" * 9999])
+def test_the_arguments_of_a_tool_call_are_checked(agent: ModuleType, arguments: str) -> None:
+    with pytest.raises(restate.TerminalError, match="makes no sense"):
+        agent.read_claim({"function": {"name": "human_approval", "arguments": arguments}})
+
+
+@pytest.mark.parametrize("arguments", ["{", '{"amount": "a lot"}'])
 @pytest.mark.parametrize("handler", ["run", "run_in_time", "pay"])
 async def test_a_tool_call_that_makes_no_sense_is_terminal(
     agent: ModuleType, monkeypatch: pytest.MonkeyPatch, handler: str, arguments: str
@@ -227,9 +233,9 @@ SMALL = [
     ("Claim: taxi to the clinic, 1000 USD", "1000"),
 ]
 LARGE = [
-    ("I claim $12,500 for a stolen car", 12500),
-    ("Please refund 1001 EUR for my stay in hospital", 1001),
-    ("My claim: 1200 USD, reason: flood, on 2026-03-01", 1200),
+    ("I claim $12,500 for a stolen car", 12500, True),
+    ("Please refund 1001 EUR for my stay in hospital", 1001, False),
+    ("My claim: 1200 USD, reason: flood, on 2026-03-01", 1200, True),
 ]
 
 
@@ -246,11 +252,10 @@ async def test_a_small_claim_is_decided_without_a_human(
 
 @pytest.mark.parametrize("handler", ["run", "run_in_time"])
 @pytest.mark.parametrize("claim", LARGE)
-@pytest.mark.parametrize("granted", [True, False])
 async def test_a_large_claim_waits_for_a_human(
-    agent: ModuleType, human: Human, handler: str, claim: tuple[str, int], granted: bool
+    agent: ModuleType, human: Human, handler: str, claim: tuple[str, int, bool]
 ) -> None:
-    prompt, amount = claim
+    prompt, amount, granted = claim
     deadline = ["sla"] if handler == "run_in_time" else []
     run = await tour.send(getattr(agent, handler), {"prompt": prompt})
     await tour.approve(run, granted)
@@ -587,6 +592,7 @@ async def test_the_exported_agent_waits_through_a_kill(agent: ModuleType, tmp_pa
     [awakeable_id] = re.findall(r"^Answer: POST /restate/awakeables/(\S+)/resolve$", said[1], re.M)
     assert answer(awakeable_id, "true") == 202
     with alone(tmp_path, port) as second:
+        register(port)
         assert await run.result() == "Approved. Human approval: granted."
     assert second.returncode == -signal.SIGKILL
     assert run.journal.steps == ["LLM call", "request-review", "LLM call"]
