@@ -1081,6 +1081,22 @@ def test_http2_without_being_asked() -> None:
     server.stop()
 
 
+@pytest.mark.anyio
+async def test_no_connection_ends_for_having_served_much() -> None:
+    """Else an attempt in flight is cut: a step that is paid for runs again."""
+    app = App("still here")
+    server = serve_app(app)
+    base = f"http://127.0.0.1:{server.port}"
+    async with httpx.AsyncClient(base_url=base, http1=False, http2=True, timeout=30) as client:
+        in_flight = asyncio.create_task(client.get("/thread"))
+        assert await asyncio.to_thread(app.entered.wait, 20)
+        for _ in range(11):
+            await asyncio.gather(*(client.get("/answer") for _ in range(99)))
+        app.released.set()
+        assert (await in_flight).text == "still here"
+    server.stop()
+
+
 def test_a_model_that_nobody_asks_cannot_fail() -> None:
     with pytest.raises(TourError, match="not in use here"):
         OfflineModel().fail()
