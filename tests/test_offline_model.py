@@ -609,6 +609,7 @@ def test_fields_it_does_not_know_are_ignored(http: httpx.Client) -> None:
 
 
 DEEP = "[" * 100_000
+BAD_TOOL = {"type": "function", "name": "f", "parameters": {"items": []}}
 PARTS = [{"type": "text", "text": "my name"}, {"type": "text", "text": " is Ada"}]
 LOOSE = [
     *user("a"),
@@ -619,6 +620,28 @@ LOOSE = [
         ],
     },
 ]
+
+
+def bad_schemas() -> Iterator[tuple[dict[str, Any], str]]:
+    """Requests with a schema whose keywords have values of the wrong type."""
+    for schema, within in [
+        ({"type": []}, "type"),
+        ({"type": {}}, "type"),
+        ({"properties": None}, "properties"),
+        ({"properties": {"a": True}}, "properties.a"),
+        ({"properties": {"a": {"items": ["b"]}}}, "properties.a.items"),
+        ({"required": 3}, "required"),
+        ({"anyOf": [True]}, "anyOf.0"),
+        ({"enum": []}, "enum"),
+        ({"$ref": {}}, "$ref"),
+        ({"$ref": "#/$defs/a", "$defs": []}, "$defs"),
+        ({"$defs": {"a": 3}}, "$defs.a"),
+    ]:
+        function = {"name": "f", "parameters": schema}
+        tools = [{"type": "function", "function": function}]
+        yield chat("a", tools=tools), f"tools.0.function.parameters.{within}"
+        named = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        yield chat("a", response_format=named), f"response_format.json_schema.schema.{within}"
 
 
 @pytest.mark.parametrize(
@@ -670,6 +693,13 @@ LOOSE = [
             400,
             None,
         ),
+        *(("POST /chat/completions", body, 400, param) for body, param in bad_schemas()),
+        (
+            "POST /responses",
+            {"model": "any", "input": "a", "tools": [BAD_TOOL]},
+            400,
+            "tools.0.function.parameters.items",
+        ),
     ],
 )
 def test_refusals(
@@ -683,7 +713,7 @@ def test_refusals(
     assert error["message"]
     assert error["type"] == "invalid_request_error"
     if param is not None:
-        assert error["param"] == param
+        assert error["param"].removesuffix(".str") == param
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer any"}])
