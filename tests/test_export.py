@@ -340,6 +340,15 @@ def test_a_taken_port_is_said_and_is_a_failure(serve: Serve, port: int) -> None:
     assert not any("Traceback" in line for line in said)
 
 
+@pytest.mark.timeout(180)
+def test_no_connection_ends_for_having_served_much(serve: Serve, port: int) -> None:
+    """Else an attempt in flight is cut: a step that is paid for runs again."""
+    serve()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", http1=False, http2=True) as client:
+        streams = (client.get("/health").extensions["network_stream"] for _ in range(1100))
+        assert len({stream.get_extra_info("client_addr") for stream in streams}) == 1
+
+
 # ---- from Python
 
 

@@ -617,6 +617,7 @@ def test_fields_it_does_not_know_are_ignored(http: httpx.Client) -> None:
 
 
 DEEP = "[" * 100_000
+BAD_TOOL = {"type": "function", "name": "f", "parameters": {"items": []}}
 PARTS = [{"type": "text", "text": "my name"}, {"type": "text", "text": " is Ada"}]
 LOOSE = [
     *user("a"),
@@ -627,6 +628,28 @@ LOOSE = [
         ],
     },
 ]
+
+
+def bad_schemas() -> Iterator[tuple[dict[str, Any], str]]:
+    """Requests with a schema whose keywords have values of the wrong type."""
+    for schema, within in [
+        ({"type": []}, "type"),
+        ({"type": {}}, "type"),
+        ({"properties": None}, "properties"),
+        ({"properties": {"a": True}}, "properties.a"),
+        ({"properties": {"a": {"items": ["b"]}}}, "properties.a.items"),
+        ({"required": 3}, "required"),
+        ({"anyOf": [True]}, "anyOf.0"),
+        ({"enum": []}, "enum"),
+        ({"$ref": {}}, "$ref"),
+        ({"$ref": "#/$defs/a", "$defs": []}, "$defs"),
+        ({"$defs": {"a": 3}}, "$defs.a"),
+    ]:
+        function = {"name": "f", "parameters": schema}
+        tools = [{"type": "function", "function": function}]
+        yield chat("a", tools=tools), f"tools.0.function.parameters.{within}"
+        named = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        yield chat("a", response_format=named), f"response_format.json_schema.schema.{within}"
 
 
 @pytest.mark.parametrize(
@@ -678,6 +701,13 @@ LOOSE = [
             400,
             None,
         ),
+        *(("POST /chat/completions", body, 400, param) for body, param in bad_schemas()),
+        (
+            "POST /responses",
+            {"model": "any", "input": "a", "tools": [BAD_TOOL]},
+            400,
+            "tools.0.function.parameters.items",
+        ),
     ],
 )
 def test_refusals(
@@ -691,7 +721,7 @@ def test_refusals(
     assert error["message"]
     assert error["type"] == "invalid_request_error"
     if param is not None:
-        assert error["param"] == param
+        assert error["param"].removesuffix(".str") == param
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer any"}])
@@ -1086,6 +1116,22 @@ def test_http2_without_being_asked() -> None:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
         header = connection.recv(9)
     assert header[3] == 4  # SETTINGS
+    server.stop()
+
+
+@pytest.mark.anyio
+async def test_no_connection_ends_for_having_served_much() -> None:
+    """Else an attempt in flight is cut: a step that is paid for runs again."""
+    app = App("still here")
+    server = serve_app(app)
+    base = f"http://127.0.0.1:{server.port}"
+    async with httpx.AsyncClient(base_url=base, http1=False, http2=True, timeout=30) as client:
+        in_flight = asyncio.create_task(client.get("/thread"))
+        assert await asyncio.to_thread(app.entered.wait, 20)
+        for _ in range(11):
+            await asyncio.gather(*(client.get("/answer") for _ in range(99)))
+        app.released.set()
+        assert (await in_flight).text == "still here"
     server.stop()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -101,6 +102,8 @@ class AsgiServer:
         config.listener = self._listener
         config.errorlog = None
         config.keep_alive_timeout = 60.0  # longer than clients keep idle connections
+        # At its limit, 1000 by default, an HTTP/2 connection cuts all requests in flight on it.
+        config.keep_alive_max_requests = sys.maxsize
         _server.set(self)
         stopping = self._stopping.wait
         server = asyncio.create_task(

@@ -21,6 +21,8 @@ async def main() -> None:
         install_shutdown_hook(asyncio.get_running_loop(), stop.set, signum)
     config = Config()
     config.bind = [f"127.0.0.1:{os.environ.get('PORT', '9080')}"]
+    # At its limit, 1000 by default, an HTTP/2 connection cuts all requests in flight on it.
+    config.keep_alive_max_requests = sys.maxsize
     server = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({server, stopping}, return_when=asyncio.FIRST_COMPLETED)

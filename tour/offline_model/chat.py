@@ -9,8 +9,9 @@ from typing import Literal
 
 import pydantic
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
-from tour.offline_model.reading import Json
+from tour.offline_model.reading import Json, Schema
 from tour.offline_model.rules import Call, Conversation, Reply, Tool
 
 __all__ = ["CREATED", "MODEL", "ChatRequest", "function", "words"]
@@ -47,9 +48,13 @@ class _Tool(BaseModel):
     function: Tool
 
 
+class _Shape(TypedDict, total=False):
+    schema: Schema
+
+
 class _Format(BaseModel):
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Json] = {}
+    json_schema: _Shape = {}
 
     def schema_of_answer(self) -> Json:
         if self.type == "json_object":

@@ -7,11 +7,34 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import takewhile
-from typing import Any
+from typing import Annotated, Any
 
-__all__ = ["SCANNED", "Json", "Reader", "plain", "refuses", "stems"]
+from pydantic import Field
+from typing_extensions import TypedDict
+
+__all__ = ["SCANNED", "Json", "Reader", "Schema", "plain", "refuses", "stems"]
 
 Json = Any  # a value as it stands in JSON
+
+# The keywords of a JSON schema that are read here: one whose value has another type is refused.
+Schema = TypedDict(
+    "Schema",
+    {
+        "type": str | Annotated[list[str], Field(min_length=1)],
+        "properties": dict[str, "Schema"],
+        "required": list[str],
+        "items": "Schema",
+        "anyOf": list["Schema"],
+        "enum": Annotated[list[Json], Field(min_length=1)],
+        "const": Json,
+        "$ref": str,
+        "$defs": dict[str, "Schema"],
+        "description": Json,
+        "format": Json,
+        "nullable": Json,
+    },
+    total=False,
+)
 
 SCANNED = 20_000  # characters of a message that are read: no message takes long
 DEEPEST = 4  # references within references: a schema may contain itself

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from tour.offline_model.reading import SCANNED, Json, Reader, plain, refuses, stems
+from tour.offline_model.reading import SCANNED, Json, Reader, Schema, plain, refuses, stems
 
 __all__ = ["NO_RULE", "Call", "Conversation", "Reply", "Tool", "answer"]
 
@@ -36,7 +36,7 @@ class Tool(BaseModel):
 
     name: str
     description: str | None = None
-    parameters: dict[str, Json] | None = None
+    parameters: Schema | None = None
 
     @property
     def about(self) -> set[str]:
