@@ -116,7 +116,7 @@ class Invocation(Recorded):
         Raises:
             TourError: it completed without that, it is stuck, or time is up.
         """
-        patience = Patience(self.id, self.target, timeout)
+        patience = Patience(self.id, self.target, timeout, until=what)
         while True:
             found = await asyncio.to_thread(records.read, self.id)
             if found.status == what or found.tries(what) >= tries:

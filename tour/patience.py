@@ -39,9 +39,9 @@ class Patience:
     interval = 0.25
     speaks_after = 5.0
 
-    def __init__(self, invocation: str, target: str, timeout: float) -> None:
-        """Begin to wait."""
-        self._id, self._target = invocation, target
+    def __init__(self, invocation: str, target: str, timeout: float, until: str = "") -> None:
+        """Begin to wait; for a state, if `until` names one."""
+        self._id, self._target, self._until = invocation, target, until
         self._began = self._looked = time.monotonic()
         self._timeout = timeout
         self._spoke = False
@@ -59,7 +59,7 @@ class Patience:
             return
         self._looked = now
         row = await self._row()
-        if row["status"] == "paused":
+        if row["status"] == "paused" and self._until != "paused":
             raise TourError(await self._why_paused())
         if row["status"] == "backing-off" and self._fails_again_and_again(row):
             await self._give_up(row)

@@ -65,6 +65,7 @@ NOT_PLACES = re.compile(  # a person's name, and a capital that only opens a sen
     r"\b(?:[Mm]y name is|I am|I'm|[Cc]all me)\s[^.,!?;\n]*"
     r"|^\s*\w+ (?!(?:and|or|und|please|today|tomorrow|now|weather|forecast)\b)(?=[a-zß-ÿ])"
 )
+BOUND_FOR = re.compile(rf"\b(?:to|nach)\s+({CAPITALISED.pattern})")
 AMOUNT = r"-?\d{1,30}(?:,\d{3}){0,9}(?:\.\d+)?"
 NUMBER = re.compile(rf"(?<![\w.,-])[$€£]?({AMOUNT})(k\b)?")
 MONEY = re.compile(
@@ -271,8 +272,14 @@ def _name(part: str) -> str:
     return name.title() if name.islower() else name
 
 
+def _destinations(text: str) -> list[str]:
+    """Where it goes to; if it does not say so, any place."""
+    return list(dict.fromkeys(BOUND_FOR.findall(text))) or _places(text)
+
+
 HINTS: list[tuple[str, Callable[[str], list[str]]]] = [
-    (r"cit(?:y|ies)|location|\bplace\b|town|destination", _places),
+    (r"destination", _destinations),
+    (r"cit(?:y|ies)|location|\bplace\b|town", _places),
     (r"e-?mail", re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+\w").findall),
     (r"date|day\b", DATE.findall),
     (r"currency", re.compile(r"\b[A-Z]{3}\b").findall),
