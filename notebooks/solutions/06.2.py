@@ -1,4 +1,4 @@
-trips = restate.Service("TripAgent")
+trips = restate.Service("PackageTripAgent")
 
 
 @trips.handler("run")

@@ -55,7 +55,7 @@ EXERCISES = {
         ),
     ),
     "06.2": Exercise(
-        target="TripAgent/run",
+        target="PackageTripAgent/run",
         judge=_undone_in_steps_and_in_reverse,
         praise="Whatever dies in the middle, everything that was booked is undone.",
         hints=(
