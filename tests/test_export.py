@@ -405,4 +405,4 @@ def test_what_cannot_be_loaded_is_said(notebooks: Path) -> None:
 
 def test_an_agent_is_loaded_quickly() -> None:
     """Whoever serves it in another process waits for it; nbformat alone would take a second."""
-    output("import sys, tour.export; tour.export.source('01'); assert 'nbformat' not in sys.modules")
+    output("import sys, tour.export as e; e.source('01'); assert 'nbformat' not in sys.modules")

@@ -1,6 +1,7 @@
-import httpx
+# stub:
+# import httpx
+# end
 
-ingress = tour.server.up().ingress
 second = restate.Service("SecondOpinionAgent")
 failures = iter([ConnectionError("the disk is full")] * 2)
 
@@ -16,8 +17,8 @@ async def second_opinion(ctx: restate.Context, claim: InsuranceClaim) -> str:
     # stub:
     # # TODO: call the agent through Restate, not over HTTP.
     # async with httpx.AsyncClient() as http:
-    #     body = claim.model_dump(by_alias=True)
-    #     opinion = (await http.post(f"{ingress}/EligibilityAgent/run", json=body)).json()
+    #     address = f"{tour.server.up().ingress}/EligibilityAgent/run"
+    #     opinion = (await http.post(address, json=claim.model_dump(by_alias=True))).json()
     opinion = await ctx.service_call(run_eligibility_agent, claim)
     # end
     quick = restate.RunOptions[str](initial_retry_interval=timedelta(milliseconds=50))
