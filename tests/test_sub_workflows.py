@@ -532,7 +532,7 @@ def test_the_other_process_ends_with_the_kernel_that_started_it(agents: ModuleTy
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout
         assert process.stdin
-        assert process.stdout.readline() == "ready\n"
+        assert "ready\n" in process.stdout
         answer = post("ToolRouter/route", {"message": "My chair squeaks"}).json()
         assert process.stdout.readline().strip() in answer
         ticket = tour.latest(agents.create_support_ticket)
