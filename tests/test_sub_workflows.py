@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,7 +23,7 @@ from serving import Serve
 
 import tour
 from tour import api, server
-from tour.export import load
+from tour.export import export, load
 from tour.invocation import Invocation
 
 pytestmark = pytest.mark.anyio
@@ -301,15 +305,16 @@ async def test_a_message_finds_its_tool(
 async def test_an_early_answer_comes_before_the_work(
     agents: ModuleType, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
-    stored = []
+    stored, answered = [], threading.Event()
 
     async def slow(ticket_id: str, description: str) -> None:
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(answered.wait, 10)
         stored.append(description)
 
     monkeypatch.setattr(agents, "store_ticket", slow)
     run = await tour.call(agents.report, {"message": message, "userId": "u-1"})
     assert stored == []
+    answered.set()
     assert run.journal.steps == [LLM, TICKET, LLM]
     reference = run.journal.entries[1].id
     assert f"its reference is {reference}" in run.result
@@ -808,3 +813,45 @@ def test_the_stubs_are_told_from_the_solutions(agents: ModuleType) -> None:
         given = stub(solution(number))
         assert "# TODO" in given
         compile(given, number, "exec")
+
+
+# ---- on their own
+
+
+def test_the_exported_project_serves_them_all(agents: ModuleType, tmp_path: Path) -> None:
+    """One app, one deployment, and every handler works on the defaults that its README shows."""
+    export("04", tmp_path / "agent")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {"PORT": str(port), "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": tour.offline.url}
+    command = [sys.executable, "-I", "agent.py"]
+    with subprocess.Popen(command, cwd=tmp_path / "agent", env=environment) as process:
+        try:
+            register({"uri": f"http://127.0.0.1:{port}", "force": True})
+            review = post("HumanApprovalWorkflow/requestApproval/send", CLAIM).json()
+            assert UUID(post(TICKET, {}).json())
+            assert "charged twice" in post("ToolRouter/route", {}).json()
+            assert "in progress" in post("TicketDesk/report", {}).json()
+            assert post("TicketDesk/remind", {}).json().startswith("inv_")
+            key = uuid4().hex
+            assert post(f"AsyncNotificationsAgent/{key}/run", {}).json() == "It is fast."
+            mail = post(f"AsyncNotificationsAgent/{key}/on_notify", {}).json()
+            assert mail == "To ada@example.com: It is fast."
+            assert post("MultiAgentClaimApproval/run", {}).json().startswith("Approved. ")
+            claim = post("SubWorkflowClaimAgent/run/send", {}).json()
+            for waiting in (review, claim):
+                sql = f"select status from sys_invocation where id = '{waiting['invocationId']}'"
+                assert api.query(sql)[0]["status"] != "completed"
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
+
+
+def register(body: Any) -> None:
+    """Register a deployment as soon as it listens."""
+    for _ in range(200):
+        with suppress(tour.TourError):
+            api.admin("POST", "/deployments", json=body)
+            return
+        time.sleep(0.05)
+    pytest.fail("it does not listen")
