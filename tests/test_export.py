@@ -22,6 +22,7 @@ import httpx
 import psutil
 import pytest
 from exercise_source import NOTEBOOKS
+from programs import output
 
 from tour import api, export, server
 from tour.errors import TourError
@@ -409,3 +410,8 @@ def test_what_cannot_be_loaded_is_said(notebooks: Path) -> None:
     shutil.rmtree(notebooks)
     with pytest.raises(TourError, match=r"There are: none\.$"):
         export.source("07")
+
+
+def test_an_agent_is_loaded_quickly() -> None:
+    """Whoever serves it in another process waits for it; nbformat alone would take a second."""
+    output("import sys, tour.export as e; e.source('01'); assert 'nbformat' not in sys.modules")

@@ -6,6 +6,7 @@ import re
 import threading
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import restate
@@ -255,6 +256,35 @@ async def test_a_wait_that_lost_a_race_has_not_failed(serve: Serve) -> None:
         ("awakeable", "awakeable", "completed"),
         ("sleep", "sleep", "waiting"),
     ]
+
+
+async def test_what_a_workflow_does_with_a_promise_and_an_attachment(serve: Serve) -> None:
+    workflow, other = restate.Workflow("RecordsPromise"), restate.Service("RecordsAttach")
+
+    @workflow.main()
+    async def run(ctx: restate.WorkflowContext) -> str:
+        promise = ctx.promise("answer", type_hint=str)
+        assert await promise.peek() is None
+        await promise.resolve("yes")
+        with pytest.raises(restate.TerminalError, match="promise was already completed"):
+            await promise.resolve("no")
+        return await promise
+
+    @other.handler("attach")
+    async def attach(ctx: restate.Context, invocation: str) -> str:
+        return await ctx.attach_invocation(invocation, type_hint=str)
+
+    serve(workflow, other)
+    answered = await tour.call(run, key=uuid4().hex)
+    assert kinds(answered.journal) == [
+        ("peek", "answer", "completed"),
+        ("resolve", "answer", "completed"),
+        ("resolve", "answer", "failed"),
+        ("promise", "answer", "completed"),
+    ]
+    attached = await tour.call(attach, answered.id)
+    assert attached.result == "yes"
+    assert kinds(attached.journal) == [("attach", "attach", "completed")]
 
 
 async def test_children_are_nested_in_the_steps_that_made_them(serve: Serve) -> None:

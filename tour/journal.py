@@ -14,7 +14,9 @@ from tour.errors import TourError
 
 __all__ = ["Attempt", "Journal", "Kind", "State", "Step", "how_it_failed", "plural", "shorten"]
 
-Kind = Literal["run", "call", "send", "sleep", "awakeable", "promise", "signal"]
+Kind = Literal[
+    "run", "call", "send", "attach", "sleep", "awakeable", "promise", "peek", "resolve", "signal"
+]
 State = Literal["completed", "failed", "running", "retrying", "waiting"]
 
 WORDS = {"completed": "resolved", "failed": "rejected"}

@@ -20,8 +20,11 @@ STEPS: dict[str, Kind] = {
     "Run": "run",
     "Call": "call",
     "OneWayCall": "send",
+    "AttachInvocation": "attach",
     "Sleep": "sleep",
     "GetPromise": "promise",
+    "PeekPromise": "peek",
+    "CompletePromise": "resolve",
 }
 CODE, NO_CONNECTION = "restate_doc_error_code", "RT0010"
 INVOCATIONS = (
