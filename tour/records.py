@@ -26,7 +26,7 @@ STEPS: dict[str, Kind] = {
     "PeekPromise": "peek",
     "CompletePromise": "resolve",
 }
-CODE, NO_CONNECTION = "restate_doc_error_code", "RT0010"
+CODE, NO_CONNECTION, MISMATCH = "restate_doc_error_code", "RT0010", "RT0016"
 INVOCATIONS = (
     "select id, target, status, created_at, completed_at, completion_failure, restarted_from "
     "from sys_invocation where id in ({})"
@@ -235,11 +235,13 @@ def _errors_outside_steps(events: list[Row]) -> Iterator[tuple[datetime, str]]:
     """Yield the errors of the handler itself: those of steps are counted, with every repeat.
 
     A broken or refused connection is not among them: how often the server knocks at a closed
-    door is a matter of time, and the step that was cut off tells the story.
+    door is a matter of time, and the step that was cut off tells the story. A step that is not
+    the one in the journal never gets as far as a try.
     """
     for row in events:
         event = json.loads(row["event_json"])
-        if event.get("related_command_type") != "Run" and event.get(CODE) != NO_CONNECTION:
+        of_step = event.get("related_command_type") == "Run" and event.get(CODE) != MISMATCH
+        if not of_step and event.get(CODE) != NO_CONNECTION:
             yield _moment(row["appended_at"]), event["error_message"]
 
 
