@@ -18,8 +18,8 @@ WAITING = (
     "suspended_waiting_for_signals from sys_invocation where id = '{}'"
 )
 WHY_PAUSED = (
-    "select event_json from sys_journal_events where id = '{}' and event_type = 'TransientError' "
-    "order by appended_at desc limit 1"
+    "select event_json from sys_journal_events where id = '{}' "
+    "and event_type in ('TransientError', 'Paused') order by appended_at desc"
 )
 
 
@@ -101,7 +101,11 @@ class Patience:
 
     async def _why_paused(self) -> str:
         rows = await api.query_async(WHY_PAUSED.format(self._id))
-        error = json.loads(rows[0]["event_json"])["error_message"] if rows else "it was told to"
+        events = [json.loads(row["event_json"]) for row in rows]
+        # The failure that exhausts a retry policy is recorded with the pause alone.
+        causes = [event.get("last_failure") or event for event in events]
+        told = (str(cause["error_message"]) for cause in causes if "error_message" in cause)
+        error = next(told, "it was told to")
         return (
             f"{self._target} is paused: {error}. Mend the cause, run the cell with tour.serve(...) "
             f"again, then `await run.resume()`."
