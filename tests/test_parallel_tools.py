@@ -461,6 +461,18 @@ async def test_without_all_three_there_is_no_decision(agent: ModuleType) -> None
     assert run.llm_calls == 3
 
 
+@pytest.mark.anyio
+async def test_who_waits_is_suspended_and_who_decides_is_not_cut_off(agent: ModuleType) -> None:
+    """It lets go after 150 ms of waiting, but a step of its own may take longer than that."""
+    tour.offline.latency = 0.6
+    run = await tour.send(agent.run_claim_approval, CLAIM)
+    await run.until("suspended")
+    assert [step.child.ended for step in run.journal.entries if step.child] == [None] * 3
+    assert await run.result() == "Approved."
+    assert run.journal.attempts("Decide") == [1]
+    assert run.llm_calls == 4
+
+
 # ---- asyncio.gather and restate.gather
 
 SLOW_FIRST = ["Llanfairpwllgwyngyll", "Lima"]
