@@ -614,7 +614,13 @@ CALL = "ctx.service_call(digest_one, order)"
     [
         ([], "Solved"),
         ([(WAIT, "pass")], "Solved"),  # the awaits of the last line wait as well
-        ([(RESULT, "return [await r async for r in restate.as_completed(*reports)]")], "order"),
+        (
+            [
+                (WAIT, "pass"),
+                (RESULT, "return [await r async for r in restate.as_completed(*reports)]"),
+            ],
+            "order",
+        ),
         ([(RESULT, "return [await report for report in reversed(reports)]")], "order"),
         ([(RESULT, "return '; '.join([await report for report in reports])")], "a list"),
         ([(RESULT, "return [await reports[0]]")], "a list of three"),
