@@ -542,10 +542,59 @@ async def test_a_model_that_goes_down_undoes_what_it_had_booked(agent: ModuleTyp
         return str(await booked(**trip))
 
     agent.reserve = then_down  # type: ignore[attr-defined]
+    agent.PAUSE = timedelta(milliseconds=10)  # type: ignore[attr-defined]
     sent = await tour.send(agent.book, {})
     assert (await failure_of(sent)).status == 500
-    assert sent.journal.steps == ["LLM call", "Book hotel", "LLM call", "Cancel hotel"]
-    assert sent.journal.attempts("LLM call") == [1, 3]
+    asked = ["LLM call", "pause", "LLM call", "pause", "LLM call"]
+    assert sent.journal.steps == ["LLM call", "Book hotel", *asked, "Cancel hotel"]
+    assert sent.journal.attempts("LLM call") == [1, 1, 1, 1]
+
+
+async def test_an_absence_uses_up_the_tries_of_a_step_and_not_those_of_ask(
+    agent: ModuleType, serve: Serve
+) -> None:
+    """The server counts failed attempts, and a knock at a closed door is one."""
+    quick = restate.InvocationRetryPolicy(
+        initial_interval=timedelta(milliseconds=20), exponentiation_factor=1
+    )
+    agent.PAUSE = timedelta(milliseconds=10)  # type: ignore[attr-defined]
+    moods: list[float | Exception] = []
+
+    async def moody(**request: Any) -> dict[str, Any]:
+        mood = moods.pop(0)
+        if isinstance(mood, Exception):
+            raise mood
+        await asyncio.sleep(mood)
+        return {"content": "sunny"}
+
+    agent.ask_model = moody  # type: ignore[attr-defined]
+    service = restate.Service("AbsenceAgent", invocation_retry_policy=quick)
+
+    @service.handler("plain")
+    async def plain(ctx: restate.Context) -> str:
+        reply = await ctx.run_typed("LLM call", moody, agent.THREE_TRIES)
+        return str(reply["content"])
+
+    @service.handler("sturdy")
+    async def sturdy(ctx: restate.Context) -> str:
+        return str((await agent.ask(ctx))["content"])
+
+    for handler, steps, fails in (
+        (plain, ["LLM call"], True),
+        (sturdy, ["LLM call", "pause", "LLM call"], False),
+    ):
+        moods[:] = [60, ConnectionError("a hiccup"), 0]
+        endpoint = serve(service)
+        sent = await tour.send(handler)
+        await sent.until("LLM call")
+        endpoint.crash()
+        knocks = f"select retry_count from sys_invocation where id = '{sent.id}'"
+        while api.query(knocks)[0].get("retry_count", 0) < 5:
+            await asyncio.sleep(0.02)
+        serve(service)
+        await sent.until("completed")
+        assert (sent.journal.steps, sent.journal.failure is not None) == (steps, fails)
+        assert sent.journal.attempts("LLM call")[0] == 2
 
 
 async def test_an_undo_is_tried_until_it_works(agent: ModuleType) -> None:

@@ -2,7 +2,7 @@
 # import httpx
 # end
 
-second = restate.Service("SecondOpinionAgent")
+second = restate.Service("OpinionAgent")
 failures = iter([ConnectionError("the disk is full")] * 2)
 
 

@@ -53,7 +53,7 @@ def _looks_without_waiting(journal: Journal, result: Any) -> str | None:
 
 EXERCISES: dict[str, Exercise] = {
     "04.1": Exercise(
-        target="SecondOpinionAgent/run",
+        target="OpinionAgent/run",
         judge=_called_through_restate,
         praise="The call is in the journal: however often the rest is tried, it is made once.",
         hints=(
