@@ -417,7 +417,7 @@ async def test_a_step_that_outlives_the_abort_timeout_is_run_again_and_again(ser
         f"and event_type = 'Paused'"
     )
     assert "RT0001" in reason["event_json"]
-    while len(charged) < 3:  # the test's own timeout ends this  # noqa: ASYNC110
+    while len(charged) < 3:  # the test's own timeout ends this
         await asyncio.sleep(0.02)
     await sent.kill()
 
