@@ -135,14 +135,13 @@ def test_every_socket_listens_on_loopback_alone(home: Path) -> None:
 
 
 def test_the_server_outlives_its_starter_and_the_stop_button(home: Path) -> None:
-    starter = begin(f"{UP}; import time; time.sleep(60)", session=True)
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    starter = begin(f"{heard}; {UP}; import time; time.sleep(60)", session=True)
     assert starter.stdout is not None
     number = int(starter.stdout.readline())
     assert os.getsid(number) not in {os.getsid(starter.pid), os.getsid(0)}
-    while starter.poll() is None:  # the first may meet a destructor, where Python ignores it
-        os.killpg(starter.pid, signal.SIGINT)  # what Jupyter's Stop button does
-        time.sleep(0.1)
-    starter.communicate()
+    os.killpg(starter.pid, signal.SIGINT)  # what Jupyter's Stop button does
+    starter.communicate(timeout=10)
     assert server.pid() == number
     assert server.up().pid == number
     assert psutil.Process(number).status() != psutil.STATUS_ZOMBIE
