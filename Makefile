@@ -24,7 +24,7 @@ lab: server ## Open the course in JupyterLab, with everything that it needs
 	@exec $(BIN)/tour lab $(ARGS)
 
 test: server ## Run the tests, then every notebook against its committed outputs
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 60 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks $(ARGS)
 
