@@ -17,7 +17,7 @@ __all__ = ["Timeline", "svg"]
 MAX_ROWS = 200
 
 # The picture's columns: labels up to LEFT, bars up to RIGHT, durations up to WIDTH.
-LEFT, RIGHT, WIDTH = 220, 740, 850
+LEFT, RIGHT, WIDTH = 290, 790, 900
 TOP, ROW, BAR = 28, 20, 10
 # Mid-tones: each has a contrast of at least 3:1 on white and on a dark theme's #111.
 COLOURS = {"run": "#3b82f6", "call": "#8b5cf6", "send": "#8b5cf6", "sleep": "#b45309"}
@@ -198,8 +198,9 @@ def _tick(x: float, label: str, bottom: int) -> str:
 def _draw(row: _Row, y: int, scale: _Scale, key: str) -> str:
     """Draw one row: its label, its bars, the marks on them, its duration."""
     middle, indent = y + ROW / 2, 8 + 14 * min(row.depth, 8)
-    room = max((LEFT - 14 - indent) // 6, 4)
-    weight = ' font-weight="600"' if row.kind in ("call", "send") else ""
+    bold = row.kind in ("call", "send")
+    room = max((LEFT - 14 - indent) // (8 if bold else 6), 4)
+    weight = ' font-weight="600"' if bold else ""
     label = _words(indent, middle + 4, shorten(row.name, room), weight)
     tip = shorten(row.name, 200) + ": " + row.detail
     return (
