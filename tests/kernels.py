@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +91,19 @@ class Kernel:
             if message["content"].get("execution_state") == "idle":
                 running.discard(asked)
         return list(shown.values())
+
+    def begin(self, code: str) -> None:
+        """Send a cell, and do not wait for it."""
+        self._context.run(self._client.execute, code)
+
+    def interrupt(self) -> None:
+        """Do what the Stop button does."""
+        self._context.run(self.manager.interrupt_kernel)
+
+    def die(self) -> None:
+        """SIGKILL the kernel, and leave its children to themselves."""
+        os.kill(self.manager.provisioner.pid, signal.SIGKILL)
+        self.__exit__()
 
     def restart(self) -> None:
         """Do what Kernel, Restart does."""
