@@ -102,7 +102,8 @@ class Kernel:
 
     def die(self) -> None:
         """SIGKILL the kernel, and leave its children to themselves."""
-        os.kill(self.manager.provisioner.pid, signal.SIGKILL)
+        provisioner: Any = self.manager.provisioner
+        os.kill(provisioner.pid, signal.SIGKILL)
         self.__exit__()
 
     def restart(self) -> None:

@@ -29,7 +29,11 @@ class ImpatientClient(openai.AsyncOpenAI):
 def main() -> None:
     """Run the agent until it is told to end."""
     app = restate.app
-    restate.app = lambda services: app([counted(service) for service in services])
+
+    def counting_app(services: Any) -> Any:
+        return app([counted(service) for service in services])
+
+    restate.app = counting_app  # type: ignore[assignment]
     openai.AsyncOpenAI = ImpatientClient  # type: ignore[misc]
     runpy.run_path(sys.argv[1], run_name="__main__")
 

@@ -13,24 +13,51 @@ class Scenario:
     Attributes:
         notebook: whose agent it is.
         path: of the handler, on the ingress; a key is put in for `{key}`.
-        variants: bodies, each of which has an undisturbed run to compare with.
+        bodies: of which one is sent; each has an undisturbed run to compare with.
         width: how many steps are in flight at most at the same time.
     """
 
     notebook: str
     path: str
-    variants: tuple[Any, ...]
+    bodies: tuple[Any, ...]
     width: int = 1
 
 
-def _prompts(*prompts: str) -> tuple[dict[str, str], ...]:
+def _prompts(*prompts: str) -> tuple[Any, ...]:
     return tuple({"prompt": prompt} for prompt in prompts)
 
 
+def _messages(*messages: str) -> tuple[Any, ...]:
+    return tuple({"message": message} for message in messages)
+
+
+CLAIMS: tuple[Any, ...] = (
+    {},
+    {"category": "car", "reason": "new tyres", "amount": 700, "placeOfService": "Garage"},
+)
+BILLS = _prompts("Process my hospital bill of 3000 USD for a broken leg.", "Pay my 500 USD bill.")
+TEXT = "It is slow. I hate it. The support was nice."
+
 SCENARIOS = (
+    Scenario("01", "/WeatherAgent/run", _prompts("Weather in Oslo?", "Weather in Lima and Quito?")),
+    Scenario("02", "/HumanClaimApprovalAgent/run", BILLS),
+    Scenario("02", "/HumanClaimApprovalWithTimeoutAgent/run", BILLS),
+    Scenario("02", "/GatedPaymentAgent/run", BILLS),
+    Scenario("03", "/Chat/{key}/message", _messages("My name is Ada.", "What is my name?")),
+    Scenario("03", "/ThriftyChat/{key}/message", _messages("My name is Ada.")),
+    Scenario("04", "/SubWorkflowClaimAgent/run", BILLS),
+    Scenario("04", "/ToolRouter/route", _messages("Which plan am I on?", "My laptop is on fire")),
+    Scenario("04", "/TicketDesk/report", _messages("My screen is green")),
+    Scenario("04", "/MultiAgentClaimApproval/run", CLAIMS),
+    Scenario("04", "/AsyncNotificationsAgent/{key}/run", _prompts("Summarise: It is. It was.")),
+    Scenario("05", "/ParallelToolClaimAgent/run", CLAIMS, width=3),
+    Scenario("05", "/ParallelToolAgent/run", _messages("Weather in Rome, Lima and Oslo?"), width=3),
+    Scenario("05", "/ParallelAgentsService/analyze_text", _messages(TEXT), width=3),
+    Scenario("05", "/ParallelAgentClaimApproval/run", CLAIMS, width=3),
+    Scenario("06", "/ErrorHandlingAgent/run", _prompts("Weather in Oslo and Pripyat?")),
     Scenario(
-        "01",
-        "/WeatherAgent/run",
-        _prompts("What is the weather like in Oslo?", "Weather in Lagos, Lima and Quito, please"),
+        "06",
+        "/BookingWithRollbackAgent/book",
+        _messages("Book a hotel, a car and a flight to Rome.", "Book a hotel and a flight to SFO."),
     ),
 )

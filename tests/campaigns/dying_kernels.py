@@ -1,6 +1,6 @@
 """Kernels that die, or are interrupted, at random cells of the notebooks; then everything again.
 
-    python tests/campaigns/kernels.py --rounds 40 --seed 1
+    python tests/campaigns/dying_kernels.py --rounds 40 --seed 1
 
 A round runs a notebook up to a random cell. There its kernel is killed at a random moment, or
 interrupted as by the Stop button. After a kill, no process of that kernel is left and none of its
