@@ -64,7 +64,7 @@ async def all_at_once(learners: int, turns: int, weather: ModuleType, chat: Modu
     print(
         f"{learners} learners at once, {turns} turns each: {len(took)} requests in {elapsed:.1f} s"
     )
-    print(f"median {statistics.median(took) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms; nothing lost")
+    print(f"median {statistics.median(took) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms")
 
 
 def on_disk(folder: Path) -> float:
@@ -85,7 +85,7 @@ async def one_after_the_other(invocations: int, weather: ModuleType, home: Path)
         each = (time.perf_counter() - began) / max(1, invocations // 10) * 1000
         memory = [process.memory_info().rss / MB for process in (running, psutil.Process())]
         row = (invocations // 10 * tenth, *memory, on_disk(home), each)
-        print("{:>12} {:>10.0f} {:>12.0f} {:>8.0f} {:>8.1f}".format(*row))
+        print("{:>11} {:>10.0f} {:>12.0f} {:>8.0f} {:>8.1f}".format(*row))
 
 
 def main() -> None:
