@@ -148,6 +148,14 @@ async def test_questions_that_are_not_in_the_notebook(
     assert run.journal.attempts("LLM call") == [1] * (answer.count(".") + 1)
 
 
+def test_a_new_start_forgets_failures_that_a_stopped_cell_has_left(agent: ModuleType) -> None:
+    tour.offline.fail(times=3, status=500)
+    tour.offline.latency = 30
+    tour.start()
+    assert post("/WeatherAgent/run", {"prompt": PROMPT}).status_code == 200
+    assert tour.offline.calls == 2
+
+
 @pytest.mark.anyio
 async def test_without_a_key_nothing_leaves_the_machine(agent: ModuleType) -> None:
     """Python tells an audit hook of every connection, whichever library makes it."""

@@ -16,7 +16,10 @@ offline = OfflineModel()
 
 
 def start() -> None:
-    """Make this kernel ready, and say what it will use; again does nothing new.
+    """Make this kernel ready, and say what it will use.
+
+    Again does nothing new, but that the stand-in forgets what it was to fail at: a cell that was
+    stopped may have left failures behind.
 
     restate-server is started or, if it runs already, adopted. Without `OPENAI_API_KEY` and
     `OPENAI_BASE_URL` the model is the offline stand-in, and both are set for this kernel: an
@@ -27,6 +30,7 @@ def start() -> None:
     """
     _keep_proxies_away()
     running = server.up()
+    offline.reset()
     output.collect()
     where = f"{running.ingress}, its UI at {running.admin}{_moved(running)}"
     print(f"Restate {running.version} at {where}")
