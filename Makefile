@@ -42,14 +42,14 @@ clients: server $(CLIENTS)/openai2/ready $(NODE_MODULES)/ready ## Run other peop
 			tests/clients/test_*.py tests/clients/$$each $(ARGS) || exit; \
 	done
 
-campaign: server ## Run the long campaigns: faults, dying kernels, bad input (ARGS="--seed 1")
+campaign: server ## Run the long campaigns: faults, dying kernels, bad input, load (ARGS="--seed 1")
 	$(BIN)/python tests/campaigns/faults.py --faults 300 $(ARGS)
 	$(BIN)/python tests/campaigns/dying_kernels.py --rounds 40 $(ARGS)
 	$(BIN)/python tests/campaigns/bad_input.py $(ARGS)
+	$(BIN)/python tests/campaigns/load.py
 
-bench: server ## Measure: the first answer, and many learners at once (on a quiet machine)
+bench: server ## Measure the first answer and the recovery (on a quiet machine)
 	$(BIN)/python benchmarks/first_answer.py
-	$(BIN)/python benchmarks/load.py
 
 notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python tests/exercise_source.py

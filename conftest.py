@@ -1,39 +1,27 @@
 """What every test and every notebook under test runs in: an empty home, the installed server."""
 
 import gc
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
+from fresh_home import forget, fresh_home
 
-from tour import endpoint, server
+from tour import endpoint
 
-HOME = pytest.StashKey[Path]()
+HOME = pytest.StashKey[ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take the installed server along into an empty home, where no learner's work lies."""
-    binary = server.find()
-    forget("OPENAI_", "RESTATE_")
-    os.environ["RESTATE_SERVER"] = str(binary)
-    config.stash[HOME] = Path(tempfile.mkdtemp(prefix="tour-test-"))
-    os.environ["TOUR_HOME"] = str(config.stash[HOME])
+    config.stash[HOME] = ExitStack()
+    config.stash[HOME].enter_context(fresh_home())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running and nothing lying about."""
-    server.down()
-    shutil.rmtree(config.stash[HOME])
-
-
-def forget(*prefixes: str) -> None:
-    """Take variables out of the environment."""
-    for name in [name for name in os.environ if name.startswith(prefixes)]:
-        del os.environ[name]
+    config.stash[HOME].close()
 
 
 def close_clients() -> None:

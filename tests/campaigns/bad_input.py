@@ -27,17 +27,16 @@ Exits with 1 if there are findings; each is shown with a curl line that sends it
 
 import argparse
 import io
-import os
 import sys
-import tempfile
 from contextlib import redirect_stdout
 
 import bad_input_agents
 import bad_input_model
 from findings import Row, table
+from fresh_home import fresh_home
 
 import tour
-from tour import export, server
+from tour import export
 
 __all__ = ["campaign", "main"]
 
@@ -61,16 +60,8 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200, help="requests drawn for each handler")
     parser.add_argument("--notebooks", nargs="*", default=there, metavar="NUMBER")
     given = parser.parse_args()
-    binary = server.find()
-    for name in [name for name in os.environ if name.startswith(("OPENAI_", "RESTATE_"))]:
-        del os.environ[name]
-    with tempfile.TemporaryDirectory(prefix="tour-campaign-") as home:
-        os.environ |= {"RESTATE_SERVER": str(binary), "TOUR_HOME": home}
-        try:
-            with redirect_stdout(io.StringIO()):  # agents print
-                rows = campaign(given.notebooks, given.cases, given.seed)
-        finally:
-            server.down()
+    with fresh_home(), redirect_stdout(io.StringIO()):  # agents print
+        rows = campaign(given.notebooks, given.cases, given.seed)
     print(f"{table(rows)}\n\nseed {given.seed}, {given.cases} cases a handler")
     return int(any(row.findings for row in rows))
 

@@ -14,7 +14,6 @@ import argparse
 import os
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exercise_source import NOTEBOOKS, code_cells, read
+from fresh_home import fresh_home
 from kernels import Kernel
 
 from tour import server
@@ -125,22 +125,15 @@ def main() -> int:
     chosen = parser.parse_args()
     chance = random.Random(chosen.seed)
     paths = [path for path in NOTEBOOKS if path.name[:2] in chosen.notebooks]
-    os.environ["RESTATE_SERVER"] = str(server.find())
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
-        os.environ.pop(name, None)
     made, findings = Counter[str](), []
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        os.environ["TOUR_HOME"] = home
-        try:
-            for number in range(1, chosen.rounds + 1):
-                path, how = chance.choice(paths), chance.choice(["killed", "interrupted"])
-                made[f"{path.stem}, {how}"] += 1
-                for found in play(chance, path, how):
-                    findings.append(found)
-                    print(f"round {number}: {found}", flush=True)
-        finally:
-            server.down()
+    with fresh_home():
+        for number in range(1, chosen.rounds + 1):
+            path, how = chance.choice(paths), chance.choice(["killed", "interrupted"])
+            made[f"{path.stem}, {how}"] += 1
+            for found in play(chance, path, how):
+                findings.append(found)
+                print(f"round {number}: {found}", flush=True)
     return report(made, findings, f"{time.monotonic() - began:.0f} s; seed {chosen.seed}")
 
 

@@ -15,12 +15,14 @@ class Scenario:
         path: of the handler, on the ingress; a key is put in for `{key}`.
         bodies: of which one is sent; each has an undisturbed run to compare with.
         width: how many steps are in flight at most at the same time.
+        sturdy: whether no two faults can use up the tries of its model calls (notebook 6).
     """
 
     notebook: str
     path: str
     bodies: tuple[Any, ...]
     width: int = 1
+    sturdy: bool = False
 
 
 def _prompts(*prompts: str) -> tuple[Any, ...]:
@@ -59,5 +61,6 @@ SCENARIOS = (
         "06",
         "/BookingWithRollbackAgent/book",
         _messages("Book a hotel, a car and a flight to Rome.", "Book a hotel and a flight to SFO."),
+        sturdy=True,
     ),
 )

@@ -1,6 +1,6 @@
 """Many learners on one server at once, and many invocations one after the other.
 
-    .venv/bin/python benchmarks/load.py --learners 64 --turns 5 --invocations 1000
+    python tests/campaigns/load.py --learners 64 --turns 5 --invocations 1000
 
 First every learner asks the weather agent of notebook 1 and holds a conversation with the chat of
 notebook 3, all at the same time. Nothing may be lost, each conversation keeps its order, and no
@@ -10,9 +10,7 @@ the way the table says what the processes and the disk have taken.
 
 import argparse
 import asyncio
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import psutil
+from fresh_home import fresh_home
 
 import tour
 from tour import server
@@ -95,17 +94,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--invocations", type=int, default=1000)
     chosen = parser.parse_args()
-    os.environ["RESTATE_SERVER"] = str(server.find())
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["TOUR_HOME"] = home
-        try:
-            tour.start()
-            weather, chat = load("01"), load("03")
-            tour.serve(weather.weather, chat.chat)
-            asyncio.run(all_at_once(chosen.learners, chosen.turns, weather, chat))
-            asyncio.run(one_after_the_other(chosen.invocations, weather, Path(home)))
-        finally:
-            server.down()
+    with fresh_home() as home:
+        tour.start()
+        weather, chat = load("01"), load("03")
+        tour.serve(weather.weather, chat.chat)
+        asyncio.run(all_at_once(chosen.learners, chosen.turns, weather, chat))
+        asyncio.run(one_after_the_other(chosen.invocations, weather, home))
 
 
 if __name__ == "__main__":
