@@ -3,15 +3,9 @@
 import asyncio
 import base64
 import json
-import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,22 +15,20 @@ from typing import Any
 import httpx
 import pytest
 import restate
+from documented import CLAIM_RULES
 from exercise_source import FOLDER
+from exported import alone, register
 from serving import Serve
 
 import tour
 from tour import api, server
 from tour.export import export, load
 from tour.invocation import Invocation
+from tour.process import free_port
 
 pytestmark = pytest.mark.anyio
 
 PROMPT = "Process my hospital bill of 3000 USD for a broken leg."
-SYSTEM = (
-    "You are an insurance claim evaluation agent. Use these rules: "
-    "* if the amount is more than 1000, ask for human approval, "
-    "* if the amount is less than 1000, decide by yourself"
-)
 CLAIM, IN_TIME, PAYMENT = (
     "HumanClaimApprovalAgent",
     "HumanClaimApprovalWithTimeoutAgent",
@@ -133,7 +125,7 @@ def test_the_snippets_make_three_services(agent: ModuleType) -> None:
 async def test_what_the_model_is_asked(agent: ModuleType) -> None:
     await tour.call(agent.run, {"prompt": "Please pay 20 USD for plasters."})
     [request] = tour.offline.requests
-    assert request["messages"][0] == {"role": "system", "content": SYSTEM}
+    assert request["messages"][0] == {"role": "system", "content": CLAIM_RULES}
     assert request["parallel_tool_calls"] is False
     [tool] = request["tools"]
     assert tool["function"]["name"] == "human_approval"
@@ -580,8 +572,7 @@ def exercise(agent: ModuleType, source: str) -> dict[str, Any]:
 async def test_the_exported_agent_waits_through_a_kill(agent: ModuleType, tmp_path: Path) -> None:
     """Without the tour it prints its mail, is killed while it waits, and goes on."""
     export("02", tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with alone(tmp_path, port) as first:
         register(port)
         run = await tour.send(agent.run, {})
@@ -597,30 +588,3 @@ async def test_the_exported_agent_waits_through_a_kill(agent: ModuleType, tmp_pa
     assert second.returncode == -signal.SIGKILL
     assert run.journal.steps == ["LLM call", "request-review", "LLM call"]
     assert tour.offline.calls == 2
-
-
-@contextmanager
-def alone(folder: Path, port: int) -> "Iterator[subprocess.Popen[str]]":
-    """Run the exported agent as a program of its own, and kill it in the end."""
-    command, environment = [sys.executable, "-I", "agent.py"], os.environ | {"PORT": str(port)}
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
-    ) as program:
-        try:
-            yield program
-        finally:
-            program.kill()
-
-
-def register(port: int) -> None:
-    """Do what the README says, as soon as the agent listens."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            body = {"uri": f"http://127.0.0.1:{port}", "force": True}
-            api.admin("POST", "/deployments", json=body)
-        except tour.TourError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return

@@ -27,6 +27,7 @@ from programs import output
 from tour import api, export, server
 from tour.errors import TourError
 from tour.offline_model import OfflineModel
+from tour.process import free_port
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = [path.name[:2] for path in NOTEBOOKS]
@@ -52,11 +53,6 @@ def shell(command: str, **ports: int) -> Any:
         command = command.replace(f"127.0.0.1:{usual.strip('_')}", f"127.0.0.1:{port}")
     command = re.sub(r"^curl", "curl --silent --show-error --fail-with-body", command)
     return json.loads(subprocess.run(command, shell=True, capture_output=True, check=True).stdout)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def until(true: Callable[[], object]) -> None:

@@ -19,6 +19,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from tour import lab, server
 from tour.errors import TourError
+from tour.process import free_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -107,12 +108,6 @@ def started(home: Path) -> Iterator[Lab]:
     running = Lab(home, f"--port={free_port()}")
     yield running
     running.drop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def gone(processes: list[psutil.Process]) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from documented import CLAIM, CLAIM_RULES
 from pydantic import BaseModel
 
 from tour.asgi import AsgiServer, LoopThread
@@ -33,13 +34,6 @@ WEATHER = {
         "required": ["city"],
     },
 }
-CLAIM = {
-    "date": "2024-10-01",
-    "category": "orthopedic",
-    "reason": "hospital bill for a broken leg",
-    "amount": 3000,
-    "placeOfService": "General Hospital",
-}
 CLAIM_SCHEMA = {
     "type": "object",
     "properties": {name: {"type": "string"} for name in CLAIM} | {"amount": {"type": "number"}},
@@ -52,11 +46,6 @@ NESTED_CLAIM = {
     "$defs": {"Claim": CLAIM_SCHEMA},
 }
 NOTHING = {"type": "object", "properties": {}}
-CLAIM_RULES = (
-    "You are an insurance claim evaluation agent. Use these rules: "
-    "* if the amount is more than 1000, ask for human approval, "
-    "* if the amount is less than 1000, decide by yourself"
-)
 ENGINE = "You are a claim approval engine. Analyze the claim and use your tools to decide."
 SUPPORT = (
     "You are a support agent. Use the available tools to answer the user's question. "

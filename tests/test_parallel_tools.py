@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import restate
+from documented import CLAIM
 from exercise_source import NOTEBOOKS, code_cells, read, solutions, stub
 from restate import InvocationRetryPolicy
 from serving import Serve
@@ -22,13 +23,6 @@ from tour.export import load
 from tour.journal import Journal, Step
 
 PATH = next(path for path in NOTEBOOKS if path.name.startswith("05"))
-CLAIM = {
-    "date": "2024-10-01",
-    "category": "orthopedic",
-    "reason": "hospital bill for a broken leg",
-    "amount": 3000,
-    "placeOfService": "General Hospital",
-}
 CITIES = {"message": "What is the weather in San Francisco and New York?"}
 CHECKS = ["eligibility", "cost", "fraud"]
 ANALYSES = ["Analyze sentiment", "Extract key points", "Summarize"]

@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -18,28 +16,20 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import restate
+from documented import CLAIM, CLAIM_RULES
 from exercise_source import NOTEBOOKS, code_cells, read, solutions, stub
+from exported import alone, register
 from serving import Serve
 
 import tour
 from tour import api, server
 from tour.export import export, load
 from tour.invocation import Invocation
+from tour.process import free_port
 
 pytestmark = pytest.mark.anyio
 
 NOTEBOOK = next(path for path in NOTEBOOKS if path.name.startswith("04_"))
-CLAIM = {
-    "date": "2024-10-01",
-    "category": "orthopedic",
-    "reason": "hospital bill for a broken leg",
-    "amount": 3000,
-    "placeOfService": "General Hospital",
-}
-CLAIM_RULES = (
-    "You are an insurance claim evaluation agent. Use these rules: * if the amount is more than "
-    "1000, ask for human approval, * if the amount is less than 1000, decide by yourself"
-)
 ENGINE = (
     "You are a claim approval engine. Analyze the claim and use your tools to decide whether to "
     "approve."
@@ -822,13 +812,10 @@ def test_the_stubs_are_told_from_the_solutions(agents: ModuleType) -> None:
 def test_the_exported_project_serves_them_all(agents: ModuleType, tmp_path: Path) -> None:
     """One app, one deployment, and every handler works on the defaults that its README shows."""
     export("04", tmp_path / "agent")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    environment = {"PORT": str(port), "OPENAI_API_KEY": "none", "OPENAI_BASE_URL": tour.offline.url}
-    command = [sys.executable, "-I", "agent.py"]
-    with subprocess.Popen(command, cwd=tmp_path / "agent", env=environment) as process:
+    port = free_port()
+    with alone(tmp_path / "agent", port) as process:
         try:
-            register({"uri": f"http://127.0.0.1:{port}", "force": True})
+            register(port)
             review = post("HumanApprovalWorkflow/requestApproval/send", CLAIM).json()
             assert UUID(post(TICKET, {}).json())
             assert "charged twice" in post("ToolRouter/route", {}).json()
@@ -846,13 +833,3 @@ def test_the_exported_project_serves_them_all(agents: ModuleType, tmp_path: Path
         finally:
             process.terminate()
         assert process.wait(10) == 0
-
-
-def register(body: Any) -> None:
-    """Register a deployment as soon as it listens."""
-    for _ in range(200):
-        with suppress(tour.TourError):
-            api.admin("POST", "/deployments", json=body)
-            return
-        time.sleep(0.05)
-    pytest.fail("it does not listen")
