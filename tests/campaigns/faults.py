@@ -372,9 +372,9 @@ def report(world: World, chosen: argparse.Namespace) -> int:
     used = made.pop(USED_UP, 0)
     for name, times in sorted(made.items()):
         print(f"{name:<18} {times:>5}")
-    print(
-        f"{'faults':<18} {made.total():>5}   in {number} rounds, {time.monotonic() - began:.0f} s"
-    )
+    rounds = 1 if chosen.only else number
+    took = f"{time.monotonic() - began:.0f} s"
+    print(f"{'faults':<18} {made.total():>5}   rounds: {rounds}, in {took}")
     print(f"{'tries used up':<18} {used:>5}")
     print(f"{'found':<18} {len(findings):>5}   left over: {left or 'nothing'}; seed {chosen.seed}")
     return 1 if findings or left else 0
