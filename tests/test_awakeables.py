@@ -12,16 +12,16 @@ from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
-import httpx
 import pytest
 import restate
 from documented import CLAIM_RULES
 from exercise_source import FOLDER
 from exported import alone, register
+from outside import post
 from serving import Serve
 
 import tour
-from tour import api, server
+from tour import api
 from tour.export import export, load
 from tour.invocation import Invocation
 from tour.process import free_port
@@ -74,10 +74,6 @@ def human(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Human:
 def agent(module: ModuleType, human: Human) -> ModuleType:
     tour.offline.reset()
     return module
-
-
-def post(path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{server.ensure().ingress}{path}", timeout=20, **body)
 
 
 def answer(awakeable_id: str, body: str | bytes, how: str = "resolve") -> int:

@@ -23,7 +23,7 @@ from starlette.routing import Mount
 import tour
 from tour import api
 from tour.asgi import AsgiServer
-from tour.endpoint import Endpoint, _port_of, thread
+from tour.endpoint import Endpoint, port_of, thread
 
 # ---- served
 
@@ -65,14 +65,14 @@ def test_it_listens_on_loopback_alone(serve: Serve) -> None:
     assert {s.laddr.ip for s in listening if s.laddr and s.laddr.port == port} == {"127.0.0.1"}
 
 
-def test_each_service_of_the_notebooks_has_a_port_of_its_own() -> None:
+def test_each_service_of_the_notebooks_has_aport_of_its_own() -> None:
     declared = re.compile(r'restate\.(?:Service|VirtualObject|Workflow)\(\s*"([^"]+)"')
     sources = [path.read_text() for path in (ROOT / "notebooks").glob("solutions/*.py")]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         sources += [cell.source for cell in nbformat.read(path, as_version=4).cells]  # type: ignore[no-untyped-call]
     names = {name for source in sources for name in declared.findall(source)}
     assert "WeatherAgent" in names
-    ports = {name: _port_of(name) for name in names}
+    ports = {name: port_of(name) for name in names}
     assert len({*ports.values()}) == len(names), ports
     assert all(20_000 <= port < 30_000 for port in ports.values())
 
@@ -101,7 +101,7 @@ async def test_the_app_is_plain_asgi_and_may_be_mounted_in_another(serve: Serve)
 
 def test_a_taken_port_is_an_error_in_the_cell(serve: Serve) -> None:
     service = waiting("EndpointTaken")
-    port = _port_of("EndpointTaken")
+    port = port_of("EndpointTaken")
     with closing(socket.create_server(("127.0.0.1", port))):
         with pytest.raises(tour.TourError, match=rf"(?s){port}.*another kernel.*{port + 1}\)"):
             serve(service)
@@ -118,7 +118,7 @@ def test_what_restate_refuses_is_an_error_and_frees_the_port() -> None:
     refused = waiting("no such name allowed")
     with pytest.raises(tour.TourError, match="no such name allowed not registered"):
         tour.serve(refused)
-    socket.create_server(("127.0.0.1", _port_of("no such name allowed"))).close()
+    socket.create_server(("127.0.0.1", port_of("no such name allowed"))).close()
 
 
 def test_a_handler_in_place_of_its_service_is_an_error() -> None:

@@ -7,15 +7,15 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
-import httpx
 import openai
 import pytest
 import restate
 from exercise_source import NOTEBOOKS, solutions
+from outside import post
 from serving import Serve
 
 import tour
-from tour import api, server
+from tour import api
 from tour.endpoint import thread
 from tour.export import load
 from tour.patience import Patience
@@ -62,10 +62,6 @@ def clients() -> Iterator[list[openai.AsyncOpenAI]]:
     yield made
     for client in made:
         thread().submit(client.close()).result(10)
-
-
-def post(path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{server.ensure().ingress}/{path}", timeout=20, **body)
 
 
 async def failure_of(run: Any) -> tour.InvocationFailed:

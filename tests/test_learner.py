@@ -153,7 +153,7 @@ def test_an_answer_that_is_no_question_is_one_sentence(kernel: Kernel) -> None:
 
 def test_the_notebook_s_port_is_taken(kernel: Kernel) -> None:
     kernel.good("endpoint.stop()")
-    with closing(socket.create_server(("127.0.0.1", endpoint._port_of("WeatherAgent")))):
+    with closing(socket.create_server(("127.0.0.1", endpoint.port_of("WeatherAgent")))):
         shown = kernel.run(cell(SERVE))
         assert shown.error.startswith("TourError: Port ")
         assert "another kernel" in shown.error

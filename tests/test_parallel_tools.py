@@ -14,6 +14,7 @@ import pytest
 import restate
 from documented import CLAIM
 from exercise_source import NOTEBOOKS, code_cells, read, solutions, stub
+from outside import post
 from restate import InvocationRetryPolicy
 from serving import Serve
 
@@ -60,10 +61,6 @@ def fresh_model(agent: ModuleType) -> Iterator[None]:
     tour.offline.reset()
     yield
     tour.offline.reset()
-
-
-def post(path: str, body: Any) -> httpx.Response:
-    return httpx.post(f"{server.ensure().ingress}/{path}", json=body, timeout=20)
 
 
 def overlap(steps: list[Step]) -> bool:

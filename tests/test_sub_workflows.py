@@ -13,16 +13,16 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 import restate
 from documented import CLAIM, CLAIM_RULES
 from exercise_source import NOTEBOOKS, code_cells, read, solutions, stub
 from exported import alone, register
+from outside import get, post
 from serving import Serve
 
 import tour
-from tour import api, server
+from tour import api
 from tour.export import export, load
 from tour.invocation import Invocation
 from tour.process import free_port
@@ -73,20 +73,6 @@ def api_names(agents: ModuleType) -> list[str]:
     return [value.name for value in vars(agents).values() if isinstance(value, kinds)]
 
 
-def post(path: str, body: Any = None, **options: Any) -> httpx.Response:
-    given = {"json": body} if body is not None else {}
-    return httpx.post(f"{server.ensure().ingress}/{path}", timeout=20, **given, **options)
-
-
-def attached(path: str) -> Any:
-    """Return what the ingress answers when the work is done."""
-    return httpx.get(f"{server.ensure().ingress}/{path}", timeout=20).raise_for_status().json()
-
-
-def get(path: str) -> Any:
-    return httpx.get(f"{server.ensure().admin}{path}").raise_for_status().json()
-
-
 def saying(name: str, arguments: str = "{}") -> dict[str, Any]:
     """Return what a model says that calls one tool."""
     call = TOOL_CALL | {"function": {"name": name, "arguments": arguments}}
@@ -107,7 +93,10 @@ def puts_first(agents: ModuleType, patch: pytest.MonkeyPatch, said: dict[str, An
 
 
 def test_each_service_is_there_and_the_ticket_system_is_deployed_apart(agents: ModuleType) -> None:
-    where = {each["name"]: each["deployment_id"] for each in get("/services")["services"]}
+    where = {
+        each["name"]: each["deployment_id"]
+        for each in api.admin("GET", "/services").json()["services"]
+    }
     assert set(api_names(agents)) <= set(where)
     assert where["CRMService"] != where["ToolRouter"] == where["MultiAgentClaimApproval"]
 
@@ -150,7 +139,7 @@ def test_the_playground_knows_the_defaults(agents: ModuleType) -> None:
     routed: dict[str, Any] = {"message": "Why was I charged twice?", "userId": "user_12345"}
     services = ("MultiAgentClaimApproval", CLAIM), ("ToolRouter", routed)
     for service, defaults in services:
-        schema = json.dumps(get(f"/services/{service}/openapi"))
+        schema = json.dumps(api.admin("GET", f"/services/{service}/openapi").json())
         for name, value in defaults.items():
             assert f'"{name}": ' in schema
             assert json.dumps({"default": value})[1:-1] in schema
@@ -310,7 +299,7 @@ async def test_an_early_answer_comes_before_the_work(
     reference = run.journal.entries[1].id
     assert f"its reference is {reference}" in run.result
     by_id = [f"restate/attach/{reference}", f"restate/invocation/{reference}/attach"]
-    tickets = [attached(path) for path in by_id]
+    tickets = [get(path) for path in by_id]
     assert tickets == [api.output_of(reference)] * 2
     assert stored == [message]
 
@@ -598,7 +587,7 @@ async def test_a_workflow_runs_once_for_each_key(agents: ModuleType) -> None:
         assert "already invoked" in again.json()["message"]
     sent = post(f"AsyncNotificationsAgent/{key}/run/send", {"prompt": "Summarise this: Five."})
     assert (sent.status_code, sent.json()["status"]) == (202, "PreviouslyAccepted")
-    assert attached(f"restate/workflow/AsyncNotificationsAgent/{key}/attach") == "One."
+    assert get(f"restate/workflow/AsyncNotificationsAgent/{key}/attach") == "One."
     assert tour.offline.calls == 1
     assert post(f"AsyncNotificationsAgent/{other}/run", {}).json() == "It is fast."
 

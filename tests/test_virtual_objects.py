@@ -15,6 +15,7 @@ import httpx
 import pytest
 from exercise_source import NOTEBOOKS, solutions, stub
 from kernels import Kernel
+from outside import post
 
 import tour
 from tour import api, server
@@ -32,7 +33,6 @@ UNFINISHED = (
 [NOTEBOOK] = [path for path in NOTEBOOKS if path.name.startswith("03_")]
 
 served: list[Endpoint] = []
-client = httpx.Client(timeout=20)  # one for all: making one takes longer than a turn of a chat
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,6 @@ def original() -> Iterator[ModuleType]:
     yield load("03")
     while served:
         served.pop().stop()
-    client.close()
 
 
 @pytest.fixture
@@ -66,10 +65,6 @@ def key() -> str:
 def handler(request: pytest.FixtureRequest, agent: ModuleType) -> Callable[..., Any]:
     found: Callable[..., Any] = getattr(agent, request.param)
     return found
-
-
-def post(path: str, **body: Any) -> httpx.Response:
-    return client.post(f"{server.ensure().ingress}/{path}", **body)
 
 
 def say(key: str, text: str, chat: str = "Chat") -> str:
@@ -109,7 +104,7 @@ def test_the_documented_session(agent: ModuleType, chat: str) -> None:
 def test_the_history_has_two_names(agent: ModuleType, key: str) -> None:
     say(key, "My name is Ada.")
     assert history(key, name="getHistory") == history(key) != []
-    handlers = httpx.get(f"{server.ensure().admin}/services/Chat").json()["handlers"]
+    handlers = api.admin("GET", "/services/Chat").json()["handlers"]
     kinds = {each["name"]: each["ty"] for each in handlers}
     assert kinds == {
         "message": "Exclusive",
@@ -121,7 +116,7 @@ def test_the_history_has_two_names(agent: ModuleType, key: str) -> None:
 
 @pytest.mark.parametrize("chat", CHATS)
 def test_the_playground_knows_a_message(agent: ModuleType, chat: str) -> None:
-    schema = httpx.get(f"{server.ensure().admin}/services/{chat}/openapi").text
+    schema = api.admin("GET", f"/services/{chat}/openapi").text
     assert '"default":"My name is Ada."' in schema.replace(": ", ":")
 
 

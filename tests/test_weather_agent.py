@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-import httpx
 import pytest
 import restate
+from outside import post
 
 import tour
-from tour import server
+from tour import api
 from tour.export import load
 
 PROMPT = "What is the weather like in San Francisco?"
@@ -32,14 +32,6 @@ def fresh_model(agent: ModuleType) -> None:
     tour.offline.reset()
 
 
-def admin(path: str) -> Any:
-    return httpx.get(f"{server.ensure().admin}{path}").raise_for_status().json()
-
-
-def post(path: str, body: Any) -> httpx.Response:
-    return httpx.post(f"{server.ensure().ingress}{path}", json=body, timeout=20)
-
-
 def test_the_documented_call(agent: ModuleType) -> None:
     reply = post("/WeatherAgent/run", {"prompt": PROMPT})
     assert (reply.status_code, reply.json()) == (200, "San Francisco: 23 °C, sunny.")
@@ -47,13 +39,15 @@ def test_the_documented_call(agent: ModuleType) -> None:
 
 
 def test_one_deployment_serves_it(agent: ModuleType) -> None:
-    [service] = [s for s in admin("/services")["services"] if s["name"] == "WeatherAgent"]
-    deployments = {d["id"]: d["uri"] for d in admin("/deployments")["deployments"]}
-    assert deployments[service["deployment_id"]].startswith("http://127.0.0.1:")
+    [row] = api.query(
+        "select endpoint from sys_service s join sys_deployment d on s.deployment_id = d.id "
+        "where s.name = 'WeatherAgent'"
+    )
+    assert row["endpoint"].startswith("http://127.0.0.1:")
 
 
 def test_the_playground_knows_the_default_question(agent: ModuleType) -> None:
-    schema = json.dumps(admin("/services/WeatherAgent/openapi"))
+    schema = json.dumps(api.admin("GET", "/services/WeatherAgent/openapi").json())
     assert json.dumps({"default": PROMPT})[1:-1] in schema
 
 

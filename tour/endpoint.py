@@ -13,7 +13,7 @@ from tour.counting import AnyService, counted
 from tour.errors import Refused, TourError
 from tour.process import LOOPBACK
 
-__all__ = ["Endpoint", "serve"]
+__all__ = ["Endpoint", "port_of", "resume_backing_off", "serve"]
 
 _endpoints: dict[int, "Endpoint"] = {}
 _threads: list[LoopThread] = []
@@ -78,14 +78,14 @@ def serve(*services: AnyService, port: int | None = None) -> Endpoint:
             'tour.serve(...) takes services, at least one: what restate.Service("…") returns, '
             "not a handler of it."
         )
-    port = port or _port_of(services[0].name)
+    port = port or port_of(services[0].name)
     if before := _endpoints.pop(port, None):
         before.stop()
     logging.getLogger("restate").addHandler(logging.NullHandler())
     output.collect()
     endpoint = _endpoints[port] = Endpoint(services, port)
     _register(endpoint)
-    _resume_backing_off(endpoint.services)
+    resume_backing_off(endpoint.services)
     return endpoint
 
 
@@ -96,7 +96,7 @@ def thread() -> LoopThread:
     return _threads[0]
 
 
-def _port_of(service: str) -> int:
+def port_of(service: str) -> int:
     """Choose a port by name, and by the learner's home where several share a machine.
 
     It lies below the range from which systems hand out ports of their own. The home moves all
@@ -116,7 +116,7 @@ def _register(endpoint: Endpoint) -> None:
         raise TourError(f"{', '.join(endpoint.services)} not registered. {error}") from None
 
 
-def _resume_backing_off(services: list[str]) -> None:
+def resume_backing_off(services: list[str]) -> None:
     """Spare the invocations that wait for a retry the rest of their back-off."""
     names = ", ".join(f"'{name}'" for name in services)
     waiting = f"status = 'backing-off' and target_service_name in ({names})"

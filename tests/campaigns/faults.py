@@ -37,7 +37,7 @@ from scenarios import SCENARIOS, Scenario
 from tour import api, export, records, server
 from tour.asgi import LoopThread
 from tour.attempts import CUT_OFF
-from tour.endpoint import _resume_backing_off
+from tour.endpoint import resume_backing_off
 from tour.journal import Journal, Step
 from tour.offline_model import OfflineModel
 from tour.process import free_port
@@ -159,7 +159,7 @@ def kill_agent(world: World, agent: Agent) -> None:
     agent.kill()
     time.sleep(world.chance.uniform(0, 0.2))
     agent.start()
-    _resume_backing_off(agent.services)
+    resume_backing_off(agent.services)
 
 
 def kill_server(world: World, agent: Agent) -> None:
@@ -172,7 +172,7 @@ def kill_server(world: World, agent: Agent) -> None:
 def cut(world: World, agent: Agent) -> None:
     """Break every connection between the server and the agent."""
     agent.proxy.cut()
-    _resume_backing_off(agent.services)
+    resume_backing_off(agent.services)
 
 
 FAULTS: dict[str, Fault] = {
