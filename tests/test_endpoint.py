@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -65,7 +66,7 @@ def test_it_listens_on_loopback_alone(serve: Serve) -> None:
     assert {s.laddr.ip for s in listening if s.laddr and s.laddr.port == port} == {"127.0.0.1"}
 
 
-def test_each_service_of_the_notebooks_has_aport_of_its_own() -> None:
+def test_each_service_of_the_notebooks_has_a_port_of_its_own() -> None:
     declared = re.compile(r'restate\.(?:Service|VirtualObject|Workflow)\(\s*"([^"]+)"')
     sources = [path.read_text() for path in (ROOT / "notebooks").glob("solutions/*.py")]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
@@ -75,6 +76,18 @@ def test_each_service_of_the_notebooks_has_aport_of_its_own() -> None:
     ports = {name: port_of(name) for name in names}
     assert len({*ports.values()}) == len(names), ports
     assert all(20_000 <= port < 30_000 for port in ports.values())
+
+
+def test_a_port_that_another_learner_has_is_not_chosen_and_the_choice_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TOUR_HOME", str(tmp_path / "mine"))
+    wanted = port_of("EndpointShared")
+    (tmp_path / "mine" / "ports.json").unlink()
+    with closing(socket.create_server(("127.0.0.1", wanted))):
+        kept = port_of("EndpointShared")
+        assert kept != wanted
+    assert port_of("EndpointShared") == kept
 
 
 @pytest.mark.anyio

@@ -1,8 +1,11 @@
 """The in-process endpoint: services on a port of this machine, registered with Restate."""
 
 import errno
+import fcntl
+import json
 import logging
 import zlib
+from collections.abc import Iterator
 
 import httpx
 import restate
@@ -11,7 +14,7 @@ from tour import api, install, output
 from tour.asgi import AsgiServer, LoopThread
 from tour.counting import AnyService, counted
 from tour.errors import Refused, TourError
-from tour.process import LOOPBACK
+from tour.process import LOOPBACK, is_free
 
 __all__ = ["Endpoint", "port_of", "resume_backing_off", "serve"]
 
@@ -63,8 +66,8 @@ class Endpoint:
 def serve(*services: AnyService, port: int | None = None) -> Endpoint:
     """Serve services from this process and register them; replaces what it served there before.
 
-    The port follows from the first service's name, so that work in flight finds its endpoint
-    again after a restart of the kernel. Invocations that are waiting for their next retry are
+    The port belongs to the first service's name, so that work in flight finds its endpoint again
+    after a restart of the kernel. Invocations that are waiting for their next retry are
     resumed at once.
 
     Returns:
@@ -97,13 +100,28 @@ def thread() -> LoopThread:
 
 
 def port_of(service: str) -> int:
-    """Choose a port by name, and by the learner's home where several share a machine.
+    """Return the port of a service, the same ever since it was first asked for in this home.
 
-    It lies below the range from which systems hand out ports of their own. The home moves all
-    names alike: two that differ in one home differ in every home.
+    It follows from the home and the name, or is the next one that was free then: several learners
+    may share a machine. It lies below the range from which systems hand out ports of their own.
     """
-    numbers = [zlib.crc32(text.encode()) for text in (str(install.home()), service)]
-    return 20_000 + sum(numbers) % 10_000
+    with (install.home() / "ports.json").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        ports: dict[str, int] = json.loads(file.read() or "{}")
+        if service not in ports:
+            ports[service] = next(_unused(service, {*ports.values()}))
+            file.truncate(0)
+            json.dump(ports, file)
+        return ports[service]
+
+
+def _unused(service: str, used: set[int]) -> Iterator[int]:
+    first = zlib.crc32(f"{install.home()} {service}".encode())
+    for number in range(first, first + 10_000):
+        port = 20_000 + number % 10_000
+        if port not in used and is_free(port):
+            yield port
 
 
 def _register(endpoint: Endpoint) -> None:
