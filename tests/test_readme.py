@@ -1,4 +1,4 @@
-"""The README: every command and every fence in it is run, every table held against the code."""
+"""The README and the pages beside it: every command is run, every table held against the code."""
 
 import os
 import re
@@ -14,6 +14,8 @@ from tour.offline_model import OfflineModel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+INSTRUCTORS = ROOT / "docs" / "instructors.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", INSTRUCTORS]
 # Commands that a test elsewhere runs, or this very run is.
 RUN_BY = {
     "make lab": "test_lab.py, test_setup.py",
@@ -28,12 +30,12 @@ RUN_BY = {
 INSTALL = ".venv/bin/python -c 'from tour import install; install.install()'"
 
 
-def fences(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def fences(language: str, page: Path = ROOT / "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def commands() -> list[str]:
-    return [line for fence in fences("sh") for line in fence.splitlines()]
+def commands(page: Path) -> list[str]:
+    return [line for fence in fences("sh", page) for line in fence.splitlines()]
 
 
 def rows(first_cell: str) -> list[str]:
@@ -56,28 +58,18 @@ def test_every_python_fence_runs_and_prints_what_it_says() -> None:
         model.stop()
 
 
-def test_every_command_is_run_by_some_test() -> None:
-    offline = offline_commands()
-    for command in commands():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_is_run_by_some_test(page: Path) -> None:
+    offline = commands(INSTRUCTORS)  # both fences of it, by the test below
+    for command in commands(page):
         assert command in RUN_BY or command in offline or command.startswith("export OPENAI_")
-
-
-def offline_commands() -> list[str]:
-    chapter = README.partition("**Without internet.**")[2]
-    return [
-        line
-        for fence in re.findall(r"```sh\n(.*?)```", chapter, re.S)
-        for line in fence.split("\n")
-    ]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_course_is_set_up_without_internet(tmp_path: Path) -> None:
-    """The README's two fences, each in a clone; the second one with no way to the network."""
-    first, second = re.findall(
-        r"```sh\n(.*?)```", README.partition("**Without internet.**")[2], re.S
-    )
+    """The page's two fences, each in a clone; the second one with no way to the network."""
+    first, second = fences("sh", INSTRUCTORS)
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     (clone / ".venv").symlink_to(ROOT / ".venv")
@@ -128,12 +120,29 @@ def test_the_table_of_variables_is_what_the_code_reads() -> None:
     for name in re.findall(r"`((?:TOUR|RESTATE|OPENAI)_\w+)`", README):
         assert name in code or name.endswith("_URL"), name
     targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"(?:`|^)make (\w+)", README, re.MULTILINE)) <= {*targets}
+    written = "\n".join(page.read_text() for page in PAGES)
+    assert set(re.findall(r"(?:`|^)make (\w+)", written, re.MULTILINE)) <= {*targets}
 
 
-def test_links_lead_to_files() -> None:
-    for link in re.findall(r"\]\((?!https?:)(.*?)\)", README):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files_and_their_headings(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)(.*?)\)", page.read_text()):
+        path, _, heading = link.partition("#")
+        text = (page.parent / path).read_text()
+        titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE) if heading else []
+        assert not heading or heading in [title.lower().replace(" ", "-") for title in titles], link
+
+
+@pytest.mark.parametrize(("plan", "total"), [("Ninety minutes", 90), ("Half a day", 240)])
+def test_a_plan_has_the_notebooks_minutes_and_adds_up(plan: str, total: int) -> None:
+    chapter = INSTRUCTORS.read_text().partition(f"## {plan}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (?:\[\d+ · (.*?)\]\(\.\./(.*?)\))?", chapter, re.MULTILINE)
+    assert sum(int(minutes) for minutes, *_ in rows) == total
+    for minutes, title, link in rows:
+        if link:
+            head = read(ROOT / link).cells[0].source
+            assert title in head
+            assert f"{minutes} minutes" in head
 
 
 def test_what_the_troubleshooting_quotes_is_said_by_the_code() -> None:
