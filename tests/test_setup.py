@@ -105,7 +105,7 @@ def test_the_npm_lock_of_the_clients_pins_what_they_need() -> None:
     assert all(package["integrity"].startswith("sha512-") for package in packages.values())
 
 
-# ---- conda and Binder
+# ---- conda, Binder, dev containers, forks
 
 
 def test_the_conda_environment_is_the_project_s_python_and_its_lock() -> None:
@@ -116,6 +116,24 @@ def test_the_conda_environment_is_the_project_s_python_and_its_lock() -> None:
     assert pip == "pip"
     assert packages == {"pip": ["--requirement requirements.lock"]}
     assert os.access(ROOT / "postBuild", os.X_OK)
+
+
+def test_the_dev_container_has_a_python_of_the_project_and_sets_the_course_up() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    python = container["image"].rpartition(":")[2]
+    assert f"{python}.0" in SpecifierSet(PROJECT["requires-python"])
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_a_fork_s_ci_runs_the_course_s_on_every_python_of_the_project() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    [job] = workflow["jobs"].values()
+    wanted = SpecifierSet(PROJECT["requires-python"])
+    pythons = [f"3.{minor}" for minor in range(30) if f"3.{minor}.0" in wanted]
+    assert job["strategy"]["matrix"]["python"] == pythons
+    [command] = [step["run"] for step in job["steps"] if "run" in step]
+    assert os.access(ROOT / command, os.X_OK)
 
 
 # ---- make
