@@ -128,7 +128,7 @@ def test_every_socket_listens_on_loopback_alone(home: Path) -> None:
     started = server.up()
     connections = psutil.Process(started.pid).net_connections("all")
     listening = [s.laddr for s in connections if s.status == psutil.CONN_LISTEN]
-    assert {address.port for address in listening} > set(started.ports)
+    assert {address.port for address in listening} == set(started.ports)
     assert {address.ip for address in listening} == {LOOPBACK}
     udp = [s for s in connections if s.type == socket.SOCK_DGRAM and s.laddr]
     assert udp == []

@@ -145,6 +145,8 @@ def _database() -> sqlite3.Connection:
 @cache
 def _open(path: Path) -> sqlite3.Connection:
     """Open the file for all threads: SQLite serialises them, and processes wait for each other."""
+    path.touch()
+    path.chmod(0o600)  # what errors say is private, and SQLite's other files are made like this one
     database = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     atexit.register(database.close)
     database.execute("pragma journal_mode = wal")

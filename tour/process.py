@@ -42,12 +42,21 @@ LEAN = {
     "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "64 MiB",
     "RESTATE_DISABLE_PROMETHEUS": "true",
     "RESTATE_DISABLE_TELEMETRY": "true",
-    "RESTATE_LISTEN_MODE": "tcp",
+    # What nodes say to each other wants no login: it goes over a socket in the data's folder.
+    "RESTATE_LISTEN_MODE": "unix",
+    "RESTATE_INGRESS__LISTEN_MODE": "tcp",
+    "RESTATE_ADMIN__LISTEN_MODE": "tcp",
     "RESTATE_NODE_NAME": "tour",
     # octocrab is the look-up of newer releases: it cannot be switched off, only kept quiet.
     "RESTATE_LOG_FILTER": "warn,octocrab=off",
     "RESTATE_LOG_DISABLE_ANSI_CODES": "true",
 }
+
+# Journals and logs are private wherever they lie, those of an older version as well. From its own
+# folder the path of the server's socket is short, as the path of a socket must be.
+START = """umask 077
+{ mkdir -p "$1" && chmod 700 "$1" "${2%/*}" && cd "$1" && exec "$0"; } >"$2" 2>&1 &
+echo $!"""
 
 
 @dataclass(frozen=True)
@@ -89,19 +98,19 @@ def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int) -> Serv
         ingress: a port on 127.0.0.1.
         admin: another one.
     """
-    # What the user has set for another Restate, or as a proxy for the world, is not for this one.
-    foreign = ("RESTATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    # What the user has set for another Restate, for a model, or as a proxy for the world, is not
+    # for this one.
+    foreign = ("RESTATE_", "OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(foreign)}
     own = {
         "RESTATE_BASE_DIR": str(data),
         "RESTATE_BIND_IP": LOOPBACK,
-        "RESTATE_BIND_PORT": str(free_port()),
         "RESTATE_INGRESS__BIND_PORT": str(ingress),
         "RESTATE_ADMIN__BIND_PORT": str(admin),
     }
     # The shell leaves at once: the server belongs to no kernel, and is nobody's zombie. A session
     # of its own, because the Stop button signals the kernel's whole process group.
-    command = ["/bin/sh", "-c", '"$0" >"$1" 2>&1 & echo $!', str(binary), str(log)]
+    command = ["/bin/sh", "-c", START, str(binary.absolute()), str(data), str(log)]
     shell = subprocess.run(
         command, env=kept | LEAN | own, stdout=subprocess.PIPE, check=True, start_new_session=True
     )
