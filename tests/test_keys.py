@@ -27,6 +27,7 @@ from exported import register
 from nbclient import NotebookClient
 from serving import Serve
 
+import tour
 from tour import api, install, process, server
 from tour.asgi import AsgiServer, LoopThread
 from tour.export import export, source
@@ -109,6 +110,44 @@ def test_the_server_does_not_get_it(place: Place) -> None:
     assert KEY not in str(environment)
 
 
+def said_by_tour(command: str) -> str:
+    line = [sys.executable, "-m", "tour.cli", command]
+    ran = subprocess.run(line, capture_output=True, text=True, check=False)
+    return ran.stdout + ran.stderr
+
+
+@pytest.mark.anyio
+async def test_a_password_in_an_address_is_not_shown(
+    place: Place, serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = server.ensure()
+    for name, url in {
+        "RESTATE_INGRESS_URL": running.ingress,
+        "RESTATE_ADMIN_URL": running.admin,
+        "OPENAI_BASE_URL": place.model.url,
+    }.items():
+        monkeypatch.setenv(name, url.replace("//", f"//me:{KEY}@"))
+    assert KEY in server.ensure().admin
+    echo = restate.Service("EchoByPassword")
+
+    @echo.handler()
+    async def say(ctx: restate.Context) -> str:
+        return await ctx.run_typed("say", lambda: "hello")
+
+    tour.start()
+    serve(echo)
+    said = repr(run := await tour.call(say)) + run.timeline._repr_html_() + capsys.readouterr().out
+    said += "".join(said_by_tour(command) for command in ("up", "status", "doctor"))
+    monkeypatch.setenv("RESTATE_INGRESS_URL", f"http://me:{KEY}@127.0.0.1:9")
+    refused = said_by_tour("up")
+    assert "No Restate answers at RESTATE_INGRESS_URL=http://127.0.0.1:9 and" in refused
+    said += refused
+    assert said.count(f"UI at {running.admin}") == 4
+    assert said.count(f"{running.admin}/ui/invocations/{run.id}") == 1
+    assert said.count(place.model.url) == 2
+    assert KEY not in said
+
+
 # ---- every notebook's agent, as it is exported
 
 
@@ -117,7 +156,7 @@ def run_alone(folder: Path, number: str, port: int) -> "subprocess.Popen[str]":
     environment = os.environ | {"PORT": str(port), "OPENAI_API_KEY": f"{KEY}-{number}"}
     with (folder / "said.log").open("w") as said:
         return subprocess.Popen(
-            [sys.executable, "-I", "agent.py"],
+            [sys.executable, "-I", "-u", "agent.py"],
             cwd=folder,
             env=environment,
             stdout=said,

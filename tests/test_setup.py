@@ -216,3 +216,30 @@ def test_set_up_is_done_once_and_again_when_it_must_be(tmp_path: Path) -> None:
     assert "python3.99" in other.stdout, "another Python went unseen"
     moved = folder.rename(tmp_path / "moved")
     assert "-m venv --clear" in make(moved, "-n", ".venv/ready").stdout, "a move went unseen"
+
+
+def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "tour of agents")
+    steps = make(folder, "-n", ".venv/ready", f"PYTHON={sys.executable}").stdout.replace("\\\n", "")
+    [options] = re.findall(
+        r"^\.venv/bin/python (-m pip install .* requirements.lock)$", steps, re.M
+    )
+    assert "--require-hashes" in options  # for a line that had none
+    lock = folder / "requirements.lock"
+    lock.write_text(re.sub(r"sha256:\w{8}", "sha256:0badc0de", lock.read_text()))
+    command = [sys.executable, *options.split(), "--dry-run", "--ignore-installed"]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert ran.returncode
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("lock", LOCKS, ids=name)
+def test_what_the_package_index_has_is_what_is_locked(lock: Path) -> None:
+    options = ["--dry-run", "--ignore-installed", "--only-binary=:all:", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", *options]
+    ran = subprocess.run(
+        [*command, "--requirement", str(lock)], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

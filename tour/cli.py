@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tour import install, offline, server
 from tour.errors import TourError
+from tour.process import shown
 
 __all__ = ["main"]
 
@@ -51,9 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _addresses(running: server.Server) -> str:
+    return f"{shown(running.ingress)}, its UI at {shown(running.admin)}"
+
+
 def _up(_: argparse.Namespace) -> None:
     running = server.up()
-    print(f"Restate {running.version} at {running.ingress}, its UI at {running.admin}")
+    print(f"Restate {running.version} at {_addresses(running)}")
 
 
 def _down(_: argparse.Namespace) -> None:
@@ -65,7 +70,7 @@ def _status(_: argparse.Namespace) -> int:
     if running is None:
         print("No restate-server of the tour runs; `tour up` starts one.")
         return 1
-    print(f"Restate at {running.ingress}, its UI at {running.admin}, process {running.pid or '?'}")
+    print(f"Restate at {_addresses(running)}, process {running.pid or '?'}")
     return 0
 
 
@@ -138,12 +143,14 @@ def _running() -> server.Server | None:
 
 def _server_answers() -> str:
     running = _running()
-    return f"Restate at {running.ingress}" if running else "no server runs; `tour up` starts one"
+    return (
+        f"Restate at {_addresses(running)}" if running else "no server runs; `tour up` starts one"
+    )
 
 
 def _model_named() -> str:
     url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
-    return f"the model: {url or ('OpenAI' if key else 'the offline stand-in')}"
+    return f"the model: {shown(url) if url else 'OpenAI' if key else 'the offline stand-in'}"
 
 
 if __name__ == "__main__":

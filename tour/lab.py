@@ -19,7 +19,7 @@ from nbformat.sign import NotebookNotary
 
 from tour import server
 from tour.errors import TourError
-from tour.process import LOOPBACK
+from tour.process import LOOPBACK, shown
 
 __all__ = ["run"]
 
@@ -79,7 +79,7 @@ def _lab(arguments: list[str], running: server.Server) -> int:
     lab = subprocess.Popen(command, cwd=NOTEBOOKS, env=env, start_new_session=True)
     try:
         print(f"JupyterLab   {_address(lab)}")
-        print(f"Restate UI   {running.admin}")
+        print(f"Restate UI   {shown(running.admin)}")
         print("Ctrl-C ends both.", flush=True)
         return lab.wait()
     finally:

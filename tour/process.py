@@ -5,6 +5,7 @@ notebook was measured (one partition, a local log, little memory; fsync stays on
 """
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -24,6 +25,7 @@ __all__ = [
     "is_free",
     "owns_its_ports",
     "process_of",
+    "shown",
     "spawn",
     "terminate",
     "version_of",
@@ -86,6 +88,11 @@ class Server:
 
 def _port(url: str) -> int:
     return httpx.URL(url).port or 80
+
+
+def shown(url: str) -> str:
+    """Return an address as it may be shown to others: without a name and a password in it."""
+    return re.sub("(?<=//)[^/]*@", "", url)
 
 
 def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int) -> Server:

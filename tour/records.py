@@ -11,6 +11,7 @@ from tour import api, attempts, server
 from tour.attempts import Attempt
 from tour.errors import TourError
 from tour.journal import Journal, Kind, State, Step
+from tour.process import shown
 
 __all__ = ["latest", "read"]
 
@@ -112,7 +113,7 @@ def _journal(records: _Records, invocation: str) -> Journal:
         entries=tuple(_steps(records, row)),
         errors=tuple(_errors_outside_steps(records.events[invocation])),
         failure=row.get("completion_failure"),
-        ui=f"{server.ensure().admin}/ui/invocations/{invocation}",
+        ui=f"{shown(server.ensure().admin)}/ui/invocations/{invocation}",
     )
 
 

@@ -22,6 +22,7 @@ from tour.process import (
     free_port,
     is_free,
     process_of,
+    shown,
     spawn,
     terminate,
     version_of,
@@ -125,9 +126,9 @@ def _checked(server: Server) -> Server:
         version = version_of(client, server)
     if version is None:
         raise TourError(
-            f"No Restate answers at RESTATE_INGRESS_URL={server.ingress} and "
-            f"RESTATE_ADMIN_URL={server.admin}. Start it, or unset both variables: the tour then "
-            f"starts a server of its own."
+            f"No Restate answers at RESTATE_INGRESS_URL={shown(server.ingress)} and "
+            f"RESTATE_ADMIN_URL={shown(server.admin)}. Start it, or unset both variables: the tour "
+            f"then starts a server of its own."
         )
     return replace(server, version=version)
 

@@ -6,7 +6,7 @@ import httpx
 
 from tour import output, server
 from tour.offline_model import OfflineModel
-from tour.process import LOOPBACK
+from tour.process import LOOPBACK, shown
 
 __all__ = ["offline", "start"]
 
@@ -32,7 +32,7 @@ def start() -> None:
     running = server.up()
     offline.reset()
     output.collect()
-    where = f"{running.ingress}, its UI at {running.admin}{_moved(running)}"
+    where = f"{shown(running.ingress)}, its UI at {shown(running.admin)}{_moved(running)}"
     print(f"Restate {running.version} at {where}")
     print(f"Model: {_choose_model()}")
 
@@ -49,7 +49,7 @@ def _choose_model() -> str:
     if url and key != OFFLINE_KEY:
         # The client insists on a key, also for a server on this machine that wants none.
         os.environ.setdefault("OPENAI_API_KEY", "none")
-        return f"{_named_model()} at {url} (OPENAI_BASE_URL)."
+        return f"{_named_model()} at {shown(url)} (OPENAI_BASE_URL)."
     if key and key != OFFLINE_KEY:
         return f"{_named_model()} at OpenAI (OPENAI_API_KEY)."
     if not url or not _answers(url):  # what another kernel has left in the environment may be gone
