@@ -67,7 +67,7 @@ for path in [*home.rglob("*"), home / "data" / "tour" / "fabric.sock"]:
     if opens(path):
         print(path.relative_to(home))
 """
-NOT_PRIVATE = {"server.json", "server.lock"}  # addresses and a process number
+NOT_PRIVATE = {"ports.json", "server.json", "server.lock"}  # ports and a process number
 
 
 @dataclass
