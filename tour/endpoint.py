@@ -117,7 +117,8 @@ def port_of(service: str) -> int:
 
 
 def _unused(service: str, used: set[int]) -> Iterator[int]:
-    first = zlib.crc32(f"{install.home()} {service}".encode())
+    # The home moves all names alike: two that differ in one home differ in every home.
+    first = sum(zlib.crc32(text.encode()) for text in (str(install.home()), service))
     for number in range(first, first + 10_000):
         port = 20_000 + number % 10_000
         if port not in used and is_free(port):
