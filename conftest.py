@@ -16,7 +16,9 @@ HOME = pytest.StashKey[ExitStack]()
 def pytest_configure(config: pytest.Config) -> None:
     """Take the installed server along into an empty home, where no learner's work lies."""
     config.stash[HOME] = ExitStack()
-    config.stash[HOME].enter_context(fresh_home())
+    worker = getattr(config, "workerinput", {"testrunuid": "", "workerid": "gw0"})
+    number = int(worker["workerid"].removeprefix("gw"))
+    config.stash[HOME].enter_context(fresh_home(worker["testrunuid"], number))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,7 +1,6 @@
 """The in-process endpoint: served, registered, swapped, crashed with work in flight, recovered."""
 
 import asyncio
-import re
 import socket
 import threading
 import time
@@ -11,12 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
 import pytest
 import restate
 from openai import AsyncOpenAI
-from programs import ROOT
+from ports_apart import NOTEBOOKS, home_below, names
 from serving import Serve
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -67,15 +65,21 @@ def test_it_listens_on_loopback_alone(serve: Serve) -> None:
 
 
 def test_each_service_of_the_notebooks_has_a_port_of_its_own() -> None:
-    declared = re.compile(r'restate\.(?:Service|VirtualObject|Workflow)\(\s*"([^"]+)"')
-    sources = [path.read_text() for path in (ROOT / "notebooks").glob("solutions/*.py")]
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        sources += [cell.source for cell in nbformat.read(path, as_version=4).cells]  # type: ignore[no-untyped-call]
-    names = {name for source in sources for name in declared.findall(source)}
-    assert "WeatherAgent" in names
-    ports = {name: port_of(name) for name in names}
-    assert len({*ports.values()}) == len(names), ports
+    named = names(*NOTEBOOKS)
+    assert "WeatherAgent" in named
+    ports = {name: port_of(name) for name in named}
+    assert len({*ports.values()}) == len(named), ports
     assert all(20_000 <= port < 30_000 for port in ports.values())
+
+
+def test_tests_that_run_side_by_side_meet_on_noport_of_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    for number in range(4):
+        monkeypatch.setenv("TOUR_HOME", str(home_below(tmp_path, "a run", number)))
+        taken += [port_of(name) for name in names(*NOTEBOOKS)]
+    assert len({*taken}) == len(taken)
 
 
 def test_a_port_that_another_learner_has_is_not_chosen_and_the_choice_is_kept(

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ports_apart import home_below
+
 from tour import server
 
 __all__ = ["forget", "fresh_home"]
@@ -18,13 +20,19 @@ def forget(*prefixes: str) -> None:
 
 
 @contextmanager
-def fresh_home() -> Iterator[Path]:
-    """Work in an empty home with the installed server: no learner's, and no model that costs."""
+def fresh_home(run: str = "", number: int = 0) -> Iterator[Path]:
+    """Work in an empty home with the installed server: no learner's, and no model that costs.
+
+    Args:
+        run: what several processes do together; each works on ports of its own.
+        number: which of them this is, from 0.
+    """
     binary = server.find()
     forget("OPENAI_", "RESTATE_")
-    with tempfile.TemporaryDirectory(prefix="tour-fresh-", ignore_cleanup_errors=True) as home:
-        os.environ |= {"RESTATE_SERVER": str(binary), "TOUR_HOME": home}
+    with tempfile.TemporaryDirectory(prefix="tour-fresh-", ignore_cleanup_errors=True) as folder:
+        home = home_below(Path(folder), run or folder, number)
+        os.environ |= {"RESTATE_SERVER": str(binary), "TOUR_HOME": str(home)}
         try:
-            yield Path(home)
+            yield home
         finally:
             server.down()
