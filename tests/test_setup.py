@@ -174,7 +174,7 @@ def fake_python(script: Path, body: str) -> Path:
 def test_help_lists_every_target_and_is_what_make_alone_does() -> None:
     shown = make(ROOT)
     named = [line.split()[1] for line in shown.stdout.splitlines()]
-    targets = "help lab test check clients campaign bench notebooks lock clean server"
+    targets = "help lab test check clients campaign versions bench notebooks lock clean server"
     assert named == targets.split()
     assert shown.stdout == make(ROOT, "help").stdout
 
