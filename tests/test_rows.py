@@ -2,10 +2,11 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
-from exercise_source import code_cells, read
+from exercise_source import read
 
 ROOT = Path(__file__).parents[1]
 TABLE = Path(__file__).with_name("README.md").read_text()
@@ -15,6 +16,7 @@ PROOFS = sorted({proof for *_, proofs in ROWS for proof in PROOF.findall(proofs)
 OPEN = "Not here:"
 
 
+@cache
 def headings(notebook: Path) -> dict[str, list[str]]:
     """Return the code below each heading of the second level."""
     below: dict[str, list[str]] = {}
@@ -22,7 +24,7 @@ def headings(notebook: Path) -> dict[str, list[str]]:
     for cell in read(notebook).cells:
         if cell.cell_type == "markdown":
             heading = [heading, *re.findall(r"^## (.+)$", cell.source, re.MULTILINE)][-1]
-        elif cell in code_cells(read(notebook)):
+        else:
             below.setdefault(heading, []).append(cell.source)
     return below
 
