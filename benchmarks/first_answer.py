@@ -1,22 +1,25 @@
-"""How long until something happens: the first durable answer, and the recovery from a crash.
+"""How long until something happens in a kernel: the first durable answer, and the recovery.
 
-Each round is a fresh home, a fresh server and a fresh kernel. Run it on a quiet machine:
+Each round is a fresh home, a fresh server and a fresh kernel with the agent of notebook 1. Run it
+on a quiet machine:
 
     .venv/bin/python benchmarks/first_answer.py --rounds 5
 """
 
 import argparse
-import os
 import statistics
-import tempfile
+import sys
 from pathlib import Path
 
 import nbformat
-from jupyter_client.manager import start_new_kernel
 
-from tour import install
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "campaigns")]
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01_durable_execution.ipynb"
+from fresh_home import fresh_home  # noqa: E402, it stands with the campaigns
+from kernels import Kernel  # noqa: E402
+
+NOTEBOOK = ROOT / "notebooks" / "01_durable_execution.ipynb"
 CLOCK = "import time; _began = time.perf_counter()"
 FIRST_ANSWER = """
 endpoint = tour.serve(weather)
@@ -35,7 +38,6 @@ endpoint.crash()
 await question.until("backing-off")
 _began = time.perf_counter()
 endpoint = tour.serve(weather)
-_served = time.perf_counter() - _began
 await question.result()
 assert question.journal.attempts("get weather") == [2]
 print(time.perf_counter() - _began - 0.5)
@@ -44,41 +46,24 @@ print(time.perf_counter() - _began - 0.5)
 
 def snippets() -> str:
     """Return the first cell of the notebook and those that make the agent."""
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells  # type: ignore[no-untyped-call]
     agent = [c.source for c in cells if "snippet" in c.metadata.get("tags", [])]
     return "\n".join([next(c.source for c in cells if c.cell_type == "code"), *agent])
 
 
 def one_round() -> tuple[float, float]:
     """Return seconds to the first answer, and seconds of recovery beyond the step's own time."""
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["TOUR_HOME"] = home
-        manager, client = start_new_kernel(extra_arguments=["--log-level=ERROR"])
-        said: list[str] = []
-
-        def run(code: str) -> None:
-            reply = client.execute_interactive(code, timeout=60, output_hook=hear)
-            assert reply["content"]["status"] == "ok", reply["content"]
-
-        def hear(message: dict[str, dict[str, str]]) -> None:
-            said.append(message["content"].get("text", ""))
-
-        try:
-            run(f"{CLOCK}\n{snippets()}\n{FIRST_ANSWER}")
-            first = float("".join(said).split()[-1])
-            run(RECOVERY)
-            return first, float("".join(said).split()[-1])
-        finally:
-            run("tour.server.down()")
-            manager.shutdown_kernel(now=True)
-            client.stop_channels()
+    with fresh_home(), Kernel() as kernel:
+        first = kernel.good(f"{CLOCK}\n{snippets()}\n{FIRST_ANSWER}", timeout=60)
+        recovery = kernel.good(RECOVERY, timeout=60)
+    seconds = [float(cell.stdout.split()[-1]) for cell in (first, recovery)]
+    return seconds[0], seconds[1]
 
 
 def main() -> None:
     """Print the medians of some rounds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    os.environ["RESTATE_SERVER"] = str(install.install())
     rounds = [one_round() for _ in range(parser.parse_args().rounds)]
     for name, seconds in zip(
         ("first durable answer", "recovery"), zip(*rounds, strict=True), strict=True

@@ -19,15 +19,18 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NPM = ROOT / "tour" / "npm"
 CLIENTS = ROOT / "tests" / "clients"
-CLIENTS_LOCKS = sorted(CLIENTS.glob("*/requirements.lock"))
-LOCKS = [ROOT / "requirements.lock", NPM / "node.lock", *CLIENTS_LOCKS]
+SEPARATE_LOCKS = [
+    *sorted(CLIENTS.glob("*/requirements.lock")),
+    ROOT / "benchmarks" / "requirements.lock",
+]
+LOCKS = [ROOT / "requirements.lock", NPM / "node.lock", *SEPARATE_LOCKS]
 NPM_LOCKS = [NPM / "package-lock.json", CLIENTS / "node" / "package-lock.json"]
 DIRECT = [
     (ROOT / "requirements.lock", needed)
     for needed in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
 ] + [
     (lock, needed)
-    for lock in CLIENTS_LOCKS
+    for lock in SEPARATE_LOCKS
     for needed in lock.with_suffix(".in").read_text().splitlines()
     if needed and not needed.startswith("#")
 ]
