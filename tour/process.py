@@ -1,7 +1,7 @@
 """One restate-server process on this machine: how it is started, whether it lives and is ready.
 
 What it is started with comes from Restate's configuration reference; which settings pay in a
-notebook was measured (one partition, a local log, little memory; fsync stays on).
+notebook was measured (one partition, little memory; fsync stays on).
 """
 
 import os
@@ -37,10 +37,7 @@ START_SECONDS = 20
 DYING_SECONDS = 2
 NOBODY = "inv_1laJN710ENek6OLDWArxpRCXnxNezgftVX"  # any id: to look it up, a partition must be up
 LEAN = {
-    "RESTATE_ROLES": "[worker,admin,http-ingress,metadata-server]",
     "RESTATE_DEFAULT_NUM_PARTITIONS": "1",
-    "RESTATE_BIFROST__DEFAULT_PROVIDER": "local",
-    "RESTATE_BIFROST__DISABLE_AUTO_IMPROVEMENT": "true",
     "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "64 MiB",
     "RESTATE_DISABLE_PROMETHEUS": "true",
     "RESTATE_DISABLE_TELEMETRY": "true",
