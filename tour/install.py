@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -43,9 +44,9 @@ def home() -> Path:
     It is `TOUR_HOME`, else a folder in the user's cache. Nobody else may read it: journals are
     private.
     """
-    named = os.environ.get("TOUR_HOME")
-    default = platformdirs.user_cache_path("tour-of-durable-agents", appauthor=False)
-    folder = Path(named).expanduser().absolute() if named else default
+    folder = _folder(os.environ.get("TOUR_HOME"))
+    if folder.is_dir():
+        return folder
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -54,6 +55,14 @@ def home() -> Path:
             "set TOUR_HOME to a folder that you can write to."
         ) from error
     return folder
+
+
+@cache
+def _folder(named: str | None) -> Path:
+    """Work it out once: every try at a step asks for it."""
+    if named:
+        return Path(named).expanduser().absolute()
+    return platformdirs.user_cache_path("tour-of-durable-agents", appauthor=False)
 
 
 def binary() -> Path | None:
