@@ -4,9 +4,11 @@ import os
 import signal
 import time
 
+import httpx
 import pytest
 
 from tour import api, server
+from tour.errors import TourError
 
 
 @pytest.mark.parametrize("_", range(3))
@@ -23,3 +25,10 @@ def test_a_server_that_was_just_restarted_answers_every_query(_: int) -> None:
             )
             == []
         )
+
+
+def test_a_server_that_takes_too_long_is_told_as_an_error_of_the_tour() -> None:
+    server.up()
+    api.admin("GET", "/version")
+    with pytest.raises(TourError, match="Restate does not answer: ReadTimeout"):
+        api.admin("GET", "/version", timeout=httpx.Timeout(10, read=1e-9))

@@ -5,7 +5,6 @@ event loop: so it lives on a loop of its own, in a thread that ends with the pro
 """
 
 import asyncio
-import time
 from concurrent.futures import Future
 from functools import cache
 from typing import Any
@@ -43,7 +42,7 @@ async def ingress(method: str, path: str, **options: Any) -> httpx.Response:
     Raises:
         TourError: no connection, or no answer within 10 seconds.
     """
-    return await asyncio.to_thread(_request, "ingress", method, path, **options)
+    return await asyncio.wrap_future(_submit("ingress", method, path, **options))
 
 
 async def attach(invocation: str) -> httpx.Response:
@@ -51,7 +50,8 @@ async def attach(invocation: str) -> httpx.Response:
     path = f"/restate/invocation/{invocation}/attach"
     while True:
         try:
-            return await asyncio.wrap_future(_submit("ingress", "GET", path, timeout=None))
+            asked = _thread().submit(_once("ingress", "GET", path, timeout=None))
+            return await asyncio.wrap_future(asked)
         except httpx.TransportError:
             await asyncio.sleep(0.1)
 
@@ -62,7 +62,7 @@ def admin(method: str, path: str, **options: Any) -> httpx.Response:
     Raises:
         TourError: the answer is an error, and the message is the server's; or there is none.
     """
-    return _checked(_request("admin", method, path, **options))
+    return _checked(_submit("admin", method, path, **options).result())
 
 
 def output_of(invocation: str) -> Any:
@@ -72,7 +72,7 @@ def output_of(invocation: str) -> Any:
         TourError: it failed or has not completed; the message is the server's.
     """
     path = f"/restate/invocation/{invocation}/output"
-    response = _checked(_request("ingress", "GET", path))
+    response = _checked(_submit("ingress", "GET", path).result())
     return response.json() if response.content else None
 
 
@@ -82,15 +82,23 @@ def query(sql: str) -> list[Row]:
     Raises:
         TourError: the query is wrong; the message is the server's.
     """
-    # Asking for JSON: the default is Arrow.
-    headers = {"accept": "application/json"}
-    rows: list[Row] = admin("POST", "/query", json={"query": sql}, headers=headers).json()["rows"]
-    return rows
+    return _rows(_asked(sql).result())
 
 
 async def query_async(sql: str) -> list[Row]:
     """Do what `query` does without blocking the event loop."""
-    return await asyncio.to_thread(query, sql)
+    return _rows(await asyncio.wrap_future(_asked(sql)))
+
+
+def _asked(sql: str) -> "Future[httpx.Response]":
+    # Asking for JSON: the default is Arrow.
+    headers = {"accept": "application/json"}
+    return _submit("admin", "POST", "/query", json={"query": sql}, headers=headers)
+
+
+def _rows(response: httpx.Response) -> list[Row]:
+    rows: list[Row] = _checked(response).json()["rows"]
+    return rows
 
 
 def message_of(response: httpx.Response) -> str:
@@ -102,21 +110,25 @@ def message_of(response: httpx.Response) -> str:
 
 
 def _submit(side: str, method: str, path: str, **options: Any) -> "Future[httpx.Response]":
-    url = getattr(server.ensure(), side) + path
-    return _thread().submit(_client().request(method, url, **options))
+    return _thread().submit(_request(side, method, path, **options))
 
 
-def _request(side: str, method: str, path: str, **options: Any) -> httpx.Response:
-    """Block until the response is here; ask again if the server died under the request."""
-    for pause in PAUSES:
+async def _request(side: str, method: str, path: str, **options: Any) -> httpx.Response:
+    """Return the response; ask again if the server died under the request."""
+    for pause in (*PAUSES, None):
         try:
-            return _submit(side, method, path, **options).result()
-        except (httpx.NetworkError, httpx.RemoteProtocolError):
-            time.sleep(pause)
-    try:
-        return _submit(side, method, path, **options).result()
-    except httpx.TransportError as error:
-        raise TourError(f"Restate does not answer: {error!r}.") from error
+            return await _once(side, method, path, **options)
+        except httpx.TransportError as error:
+            died = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
+            if pause is None or not died:
+                raise TourError(f"Restate does not answer: {error!r}.") from error
+            await asyncio.sleep(pause)
+    raise AssertionError("the last pause is None")
+
+
+async def _once(side: str, method: str, path: str, **options: Any) -> httpx.Response:
+    url = getattr(server.ensure(), side) + path
+    return await _client().request(method, url, **options)
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
