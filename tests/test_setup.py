@@ -22,6 +22,7 @@ CLIENTS = ROOT / "tests" / "clients"
 SEPARATE_LOCKS = [
     *sorted(CLIENTS.glob("*/requirements.lock")),
     ROOT / "benchmarks" / "requirements.lock",
+    ROOT / "tests" / "browser" / "requirements.lock",
 ]
 LOCKS = [ROOT / "requirements.lock", NPM / "node.lock", *SEPARATE_LOCKS]
 NPM_LOCKS = [NPM / "package-lock.json", CLIENTS / "node" / "package-lock.json"]
@@ -177,7 +178,9 @@ def fake_python(script: Path, body: str) -> Path:
 def test_help_lists_every_target_and_is_what_make_alone_does() -> None:
     shown = make(ROOT)
     named = [line.split()[1] for line in shown.stdout.splitlines()]
-    targets = "help lab test check clients campaign versions bench notebooks lock clean server"
+    targets = (
+        "help lab test check clients browser campaign versions bench notebooks lock clean server"
+    )
     assert named == targets.split()
     assert shown.stdout == make(ROOT, "help").stdout
 
