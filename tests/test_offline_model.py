@@ -514,6 +514,84 @@ def test_answers_by_schema(client: openai.OpenAI) -> None:
     assert [leg.city for leg in trip.legs] == ["Rome", "Oslo"]
 
 
+def completed(client: openai.OpenAI, system: str, *said: str, **options: Any) -> str:
+    messages: Any = [{"role": "system", "content": system}, *user(*said)]
+    reply = client.chat.completions.create(model="any", messages=messages, **options)
+    return str(reply.choices[0].message.content)
+
+
+class Verdict(BaseModel):
+    approved: bool
+    feedback: str
+
+
+VERDICT = {
+    "type": "json_schema",
+    "json_schema": {"name": "x", "schema": Verdict.model_json_schema()},
+}
+MEDICAL = "Respond with approved if the claim is medical, and not approved otherwise."
+
+
+@pytest.mark.parametrize(
+    ("system", "said", "approved", "feedback"),
+    [
+        (MEDICAL, '{"reason": "a bill of my dentist"}', True, "approved"),
+        (MEDICAL, '{"reason": "no more than new tyres"}', False, "not approved"),
+        ("You review code.", "def f(x):\n    return x", True, "Approved."),
+        ("You review code. Has it type hints?", "def f(x: int) -> int: ...", True, "Approved."),
+        (
+            "You review code. Approve it if it has type hints and a docstring.",
+            "It is not to be `no()`.\n\ndef f(x: int) -> int: ...",
+            False,
+            "Not approved: there is no docstring.",
+        ),
+        ("Be kind.", '{"approved": true}', True, NO_RULE),
+    ],
+)
+def test_a_verdict_by_schema_is_the_one_in_words(
+    client: openai.OpenAI, system: str, said: str, approved: bool, feedback: str
+) -> None:
+    verdict = Verdict.model_validate_json(completed(client, system, said, response_format=VERDICT))
+    assert (verdict.approved, verdict.feedback) == (approved, feedback)
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (["Write a function `area(width, height)`."], "def area(width, height):\n    ..."),
+        (
+            ["A function `now()` with a docstring"],
+            'def now():\n    """An outline of now."""\n    ...',
+        ),
+        (
+            ["I need a Python function called `f(x)`", "There is no type hint."],
+            "def f(x: str) -> str:\n    ...",
+        ),
+        (["Write a function."], NO_RULE),
+        (["What does `area(width, height)` do?"], NO_RULE),
+    ],
+)
+def test_code_is_an_outline(client: openai.OpenAI, said: list[str], code: str) -> None:
+    assert completed(client, "You write Python.", *said) == code
+
+
+@pytest.mark.parametrize(
+    ("said", "tasks"),
+    [
+        ("wind, sun and tides", ["wind", "sun", "tides"]),
+        ("Bees; wasps, and ants.", ["Bees", "wasps", "ants"]),
+        ("The history of tea", ["The history of tea"]),
+        ('Do this: {"tasks": ["a, b", "c"]}', ["a, b", "c"]),
+        ("", []),
+    ],
+)
+def test_a_text_as_a_list(client: openai.OpenAI, said: str, tasks: list[str]) -> None:
+    schema = {"properties": {"tasks": {"type": "array", "items": {"type": "string"}}}}
+    wanted = {"name": "x", "schema": schema | {"type": "object", "required": ["tasks"]}}
+    options = {"response_format": {"type": "json_schema", "json_schema": wanted}}
+    assert json.loads(completed(client, "Plan.", said, **options)) == {"tasks": tasks}
+
+
 @pytest.mark.parametrize(
     ("schema", "value"),
     [

@@ -52,12 +52,14 @@ SILENT = frozenset(FILLERS.split())
 SYNONYMS = {  # by their first letters, as `stems` has them
     "weath": "cloud forec meteo rain raini snow storm sun sunny tempe umbre warm wette wind windy",
     "bill": "billi charg invoi paid pay payme plan price refun subsc",
-    "medic": "clini denta docto hospi ortho pharm surge thera",
+    "medic": "clini denta denti docto hospi ortho pharm surge thera",
 }
 SAME = {word: stem for stem, words in SYNONYMS.items() for word in words.split()}
 
 PLACES = re.compile(r"\b(?:in|for|at|near|nach)\s(.{2,300}?)(?:[?!;:\n]|(?<!\bSt)\.(?!\S)|$)", re.I)
 BETWEEN = re.compile(r"\s*[,/&]\s*|(?:^|\s+)(?:and|or|und|oder|vs|in|for|at|near|nach)\s+", re.I)
+REPLY = re.compile(r"answer|result|response|summary|decision|verdict|feedback")
+LISTED = re.compile(r"\s*[,;\n]\s*(?:and\s+)?|\s+and\s+")
 CAPITALISED = re.compile(
     r"[^\W\d_a-zß-ÿ][\w'.-]+(?: (?:(?:de|del|da|la|of) )?[^\W\d_a-zß-ÿ][\w'-]+)*"
 )
@@ -122,12 +124,13 @@ class Reader:
         text: the words of the message.
         data: the JSON objects in it, by the letters of their keys.
         reply: the answer in words, for a schema that wants it as one of its strings.
+        judged: whether that answer is a verdict, if it is wanted as true or false.
     """
 
-    def __init__(self, message: str, reply: str = "") -> None:
+    def __init__(self, message: str, reply: str = "", *, judged: bool = False) -> None:
         """Separate the words of a message from its JSON objects."""
         self.text, self.data = _split(message[:SCANNED])
-        self.reply = reply
+        self.reply, self.judged = reply, judged
 
     def find(self, name: str, schema: Json) -> list[Json]:
         """Every value that the message has for a property of that name and schema."""
@@ -144,7 +147,8 @@ class Reader:
             case "string":
                 found = self._strings(name, schema, given)
             case "boolean":
-                found = [given] if isinstance(given, bool) else _judgements(name, text)
+                words = self.reply if self.judged else text
+                found = [given] if isinstance(given, bool) else _judgements(name, words)
             case "integer" | "number":
                 found = _numbers(name, schema["type"], text)
             case _:
@@ -169,7 +173,7 @@ class Reader:
         }
 
     def _within(self, text: str, data: Json) -> Reader:
-        inner = Reader("", self.reply)
+        inner = Reader("", self.reply, judged=self.judged)
         inner.text, inner.data = text, _flat(data)
         return inner
 
@@ -187,6 +191,8 @@ class Reader:
             values = [v for part in parts for v in self._within(part, {}).find(name, items)]
         else:
             values = self.find(name, items)
+            if values == [self.text.strip()]:  # a text, and a list is wanted: its parts
+                values = [part for part in LISTED.split(values[0].rstrip(".?!")) if part]
         return [values] if values else []
 
     def _strings(self, name: str, schema: Json, given: Json) -> list[str]:
@@ -194,7 +200,7 @@ class Reader:
             return [given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)]
         if labelled := _labelled(name, self.text):
             return labelled
-        if self.reply and re.search(r"answer|result|response|summary|decision|verdict", name):
+        if self.reply and REPLY.search(name):
             return [self.reply]
         hints = f"{name} {schema.get('description', '')} {schema.get('format', '')}"
         return next((read(self.text) for hint, read in HINTS if re.search(hint, hints)), [])

@@ -27,6 +27,8 @@ FRAME = re.compile(
 FAILED = re.compile(r"\W*(?:error|failed|failure|tool not found|unknown tool)\b[\s:]*", re.I)
 FACT = re.compile(r"\bmy ([\w' ]{2,30}?) (?:is|are) ([^.,!?;\n]{1,80})", re.I)
 QUESTION = re.compile(r"\b(?:what|who|which|know|remember)\b.*\bmy ([\w' ]{2,30}?)\s*[?.!]*$", re.I)
+TRAITS = {"docstring": '"""', "type hint": " -> ", "test": "assert "}  # of code, how they look
+SIGNATURE = re.compile(r"\bfunction\b[^`]{0,80}`(\w{1,40})\(([\w, ]{0,80})\)`", re.I)
 GOOD = {"best", "enjoy", "excellent", "fast", "glad", "good", "great", "happy", "love", "nice"}
 BAD = {"angry", "awful", "bad", "broken", "hate", "late", "poor", "sad", "slow", "terrible"}
 
@@ -85,14 +87,15 @@ def answer(talk: Conversation) -> Reply:
     if calls:
         return Reply("", calls if talk.parallel else calls[:1])
     forced = _forced(talk)
-    rules = (_report, _option, _decision, _task, _memory)
+    rules = (_report, _review, _code, _option, _decision, _task, _memory)
     said = _question(reader, limit, "" if forced else missing) if not talk.done else ""
     text = said or next((text for rule in rules if (text := rule(talk, reader))), NO_RULE)
     schema = forced.parameters or {"type": "object"} if forced else talk.schema
     if schema is None:
         return Reply(_framed(text, talk.system), [])
     results = "\n".join(call.result for call in talk.done)
-    value = Reader(f"{talk.last}\n{results}", reply=text).complete("", plain(schema))
+    reader = Reader(f"{talk.last}\n{results}", reply=text, judged=text is not NO_RULE)
+    value = reader.complete("", plain(schema))
     if forced:
         return Reply("", [Call(forced.name, value)])
     return Reply(json.dumps(value, ensure_ascii=False), [])
@@ -209,6 +212,27 @@ def _in_words(result: str) -> str:
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
     return value if isinstance(value, str) else result
+
+
+def _review(talk: Conversation, _reader: Reader) -> str:
+    """Which of the traits that the instructions name the code in the message has not."""
+    if not re.search(r"^\s*def \w", talk.last, re.M) or "review" not in talk.system.lower():
+        return ""
+    wanted = [trait for trait in TRAITS if trait in talk.system.lower()]
+    missing = [f"no {trait}" for trait in wanted if TRAITS[trait] not in talk.last]
+    return f"Not approved: there is {', '.join(missing)}." if missing else "Approved."
+
+
+def _code(talk: Conversation, _reader: Reader) -> str:
+    """An outline of a function that is named with its parameters; it writes no test."""
+    said = " ".join(talk.said)[:SCANNED]
+    if not (signature := SIGNATURE.search(said)):
+        return ""
+    name, parameters = signature[1], [each.strip() for each in signature[2].split(",")]
+    hinted = "type hint" in said.lower()
+    listed = ", ".join(f"{each}: str" if hinted else each for each in parameters if each)
+    docstring = f'    """An outline of {name}."""\n' if "docstring" in said.lower() else ""
+    return f"def {name}({listed}){' -> str' if hinted else ''}:\n{docstring}    ..."
 
 
 def _option(talk: Conversation, _reader: Reader) -> str:
