@@ -7,6 +7,7 @@ from itertools import cycle
 from tour import api, records
 from tour.errors import TourError
 from tour.exercises import (
+    agent_patterns,
     awakeables,
     durable_execution,
     error_handling,
@@ -25,6 +26,7 @@ NOTEBOOKS = (
     sub_workflows,
     parallel_tools,
     error_handling,
+    agent_patterns,
 )
 EXERCISES: dict[str, Exercise] = {
     number: exercise for notebook in NOTEBOOKS for number, exercise in notebook.EXERCISES.items()
