@@ -33,11 +33,17 @@ def _messages(*messages: str) -> tuple[Any, ...]:
     return tuple({"message": message} for message in messages)
 
 
+def _topics(*topics: str) -> tuple[Any, ...]:
+    return tuple({"topic": topic} for topic in topics)
+
+
 CLAIMS: tuple[Any, ...] = (
     {},
     {"category": "car", "reason": "new tyres", "amount": 700, "placeOfService": "Garage"},
 )
 BILLS = _prompts("Process my hospital bill of 3000 USD for a broken leg.", "Pay my 500 USD bill.")
+PAYMENTS = _prompts("Reimburse my hospital bill of 3000 EUR.", "Pay 80 USD for my new tyres.")
+TASKS: tuple[Any, ...] = ({}, {"standards": "a docstring, type hints and tests"})
 TEXT = "It is slow. I hate it. The support was nice."
 
 SCENARIOS = (
@@ -63,4 +69,9 @@ SCENARIOS = (
         _messages("Book a hotel, a car and a flight to Rome.", "Book a hotel and a flight to SFO."),
         sturdy=True,
     ),
+    Scenario("07", "/ClaimReimbursement/process", PAYMENTS),
+    Scenario("07", "/CodeGenerator/generate", TASKS),
+    Scenario("07", "/ResearchReport/generate", _topics("bees, wasps and ants", "tea"), width=3),
+    Scenario("07", "/AgentRouter/answer", _messages("I want a refund", "I forgot my password")),
+    Scenario("07", "/SupportDesk/{key}/message", _messages("Which invoice has my password on it?")),
 )
