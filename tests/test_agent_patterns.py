@@ -9,13 +9,13 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 import restate
 from exercise_source import NOTEBOOKS, solutions, stub
+from outside import post
 
 import tour
-from tour import api, server
+from tour import api
 from tour.exercises import Verdict
 from tour.export import load
 
@@ -61,17 +61,9 @@ def unfinished(teams: ModuleType) -> list[api.Row]:
     return api.query(UNFINISHED.format(names))
 
 
-def post(path: str, body: Any = None, **options: Any) -> httpx.Response:
-    given = {"json": body} if body is not None else {}
-    return httpx.post(f"{server.ensure().ingress}/{path}", timeout=20, **given, **options)
-
-
 def attempts(run: Any) -> list[int]:
-    return [tries for step in dict.fromkeys(run.journal.steps) for tries in counted(run, step)]
-
-
-def counted(run: Any, step: str) -> list[int]:
-    return list(run.journal.attempts(step))
+    """Return how often each step of an agent was tried; its steps have different names."""
+    return [tries for step in run.journal.steps for tries in run.journal.attempts(step)]
 
 
 def says(teams: ModuleType, patch: pytest.MonkeyPatch, *replies: dict[str, Any]) -> None:
@@ -137,10 +129,9 @@ def test_the_playground_knows_the_defaults(teams: ModuleType) -> None:
         "SupportDesk": teams.Question,
     }
     for service, model in inputs.items():
-        admin = server.ensure().admin
-        schema = httpx.get(f"{admin}/services/{service}/openapi").raise_for_status().text
+        schema = json.dumps(api.admin("GET", f"/services/{service}/openapi").json())
         for default in model().model_dump().values():
-            assert json.dumps({"default": default})[1:-1] in json.dumps(json.loads(schema))
+            assert json.dumps({"default": default})[1:-1] in schema
 
 
 def test_what_the_forms_say_is_what_openai_takes(teams: ModuleType) -> None:
