@@ -97,7 +97,7 @@ def export(number: str, folder: Path) -> list[Path]:
     """
     services = _services(load(number))
     main = MAIN.read_text().partition("\n")[2]
-    main = main.replace("restate.app([])", f"restate.app([{', '.join(services)}])")
+    main = main.replace("restate.app([])", f"restate.app({_listed(list(services))})")
     heading = _read(number)[0]["source"].splitlines()[0]
     title = str(heading).lstrip("# ").replace('"', "'")
     pinned = [f"{name}=={version(name)}" for name in PINNED]
@@ -172,6 +172,14 @@ def _services(module: ModuleType) -> dict[str, Any]:
     """Return the services of a module by the names of their variables."""
     kinds = (restate.Service, restate.VirtualObject, restate.Workflow)
     return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
+
+
+def _listed(names: list[str]) -> str:
+    """Return a list for `restate.app(…)`, as ruff lays it out: on one line, if it fits on that."""
+    line = f"[{', '.join(names)}]"
+    if len(f"app = restate.app({line})") <= 100:
+        return line
+    return "\n    [\n" + "".join(f"        {name},\n" for name in names) + "    ]\n"
 
 
 def _calls(services: Iterable[Any]) -> list[str]:
