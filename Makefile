@@ -88,7 +88,7 @@ lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest ve
 LOCK := requirements.lock
 pins: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv
-	$(UV_COMPILE) pyproject.toml --extra dev --output-file $(LOCK)
+	$(UV_COMPILE) pyproject.toml --extra dev --extra agents --output-file $(LOCK)
 
 # Wheels for every platform and Python of the tour; no registry's address, so that yours is used.
 UV_COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ LOCKS = [ROOT / "requirements.lock", NPM / "node.lock", *SEPARATE_LOCKS]
 NPM_LOCKS = [NPM / "package-lock.json", CLIENTS / "node" / "package-lock.json"]
 DIRECT = [
     (ROOT / "requirements.lock", needed)
-    for needed in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    for needed in [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
 ] + [
     (lock, needed)
     for lock in SEPARATE_LOCKS
