@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 NUMBERS = [path.name[:2] for path in NOTEBOOKS]
 MAY_IMPORT = {"restate", "openai", "pydantic", "hypercorn"}
 PINNED = {"restate-sdk", "openai", "pydantic", "hypercorn"}
+ON_AN_AGENT_SDK = "09"
 
 Serve = Callable[..., "subprocess.Popen[str]"]
 
@@ -112,12 +113,14 @@ def test_the_agent_imports_what_is_pinned_and_nothing_of_the_tour(project: Path)
     nodes = list(ast.walk(tree))
     named = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     named += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
-    assert {name.split(".")[0] for name in named} <= MAY_IMPORT | sys.stdlib_module_names
+    rooms = {name.split(".")[0] for name in named} - sys.stdlib_module_names
+    on_an_agent_sdk = project.name == ON_AN_AGENT_SDK
+    assert rooms - MAY_IMPORT == ({"agents"} if on_an_agent_sdk else set())
     wanted = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     assert wanted["requires-python"] == ">=3.11"
-    assert wanted["dependencies"] == [
-        f"{name}=={version(name)}" for name in ("restate-sdk", "openai", "hypercorn", "pydantic")
-    ]
+    pinned = ["restate-sdk", "openai", "hypercorn", "pydantic"]
+    pinned += ["openai-agents"] if on_an_agent_sdk else []
+    assert wanted["dependencies"] == [f"{name}=={version(name)}" for name in pinned]
     assert f"pip install {' '.join(wanted['dependencies'])} &&" in commands(project)[0]
 
 
@@ -177,9 +180,9 @@ def serve(installed: Path, model: OfflineModel, port: int) -> Iterator[Serve]:
     env |= {"OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "none", "PORT": str(port)}
     started: list[subprocess.Popen[str]] = []
 
-    def serve(script: str = "agent.py") -> "subprocess.Popen[str]":
+    def serve(script: str = "agent.py", python: str = command[0]) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [*command[:-1], script], cwd=installed, env=env, stderr=subprocess.PIPE, text=True
+            [python, script], cwd=installed, env=env, stderr=subprocess.PIPE, text=True
         )
         started.append(process)
         until(lambda: listening(process) or process.poll() is not None)
@@ -250,7 +253,9 @@ def test_every_call_of_the_readme_ends_or_waits(
     project: Path, serve: Serve, port: int, restate_ports: SimpleNamespace
 ) -> None:
     """Each agent of each notebook: none of its documented calls is left failing."""
-    serve(str(project / "agent.py"))
+    # What was set up is the environment of an agent that is on no SDK.
+    python = {"python": sys.executable} if project.name == ON_AN_AGENT_SDK else {}
+    serve(str(project / "agent.py"), **python)
     _, register, calls = commands(project)
     for service in shell(register, _9070=restate_ports.admin, _9080=port)["services"]:
         # What waits for a human is suspended at once, so that the test can tell.

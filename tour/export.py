@@ -25,6 +25,7 @@ __all__ = ["export", "load", "source"]
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 PINNED = ("restate-sdk", "openai", "hypercorn", "pydantic")
+PINNED_IF_IMPORTED = {"agents": "openai-agents"}
 MAIN = Path(__file__).with_name("export_main.py")
 PROJECT = """[project]
 name = "{name}"
@@ -100,9 +101,11 @@ def export(number: str, folder: Path) -> list[Path]:
     main = main.replace("restate.app([])", f"restate.app({_listed(list(services))})")
     heading = _read(number)[0]["source"].splitlines()[0]
     title = str(heading).lstrip("# ").replace('"', "'")
-    pinned = [f"{name}=={version(name)}" for name in PINNED]
+    code = _module([*_snippets(number), main])
+    more = [name for module, name in PINNED_IF_IMPORTED.items() if f"\nimport {module}\n" in code]
+    pinned = [f"{name}=={version(name)}" for name in (*PINNED, *more)]
     files = {
-        "agent.py": _module([*_snippets(number), main]),
+        "agent.py": code,
         "pyproject.toml": PROJECT.format(
             name=_path(number).stem.replace("_", "-"),
             title=title,
