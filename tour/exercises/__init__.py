@@ -8,6 +8,7 @@ from tour import api, records
 from tour.errors import TourError
 from tour.exercises import (
     agent_patterns,
+    agent_sdks,
     awakeables,
     durable_execution,
     error_handling,
@@ -27,6 +28,7 @@ NOTEBOOKS = (
     parallel_tools,
     error_handling,
     agent_patterns,
+    agent_sdks,
 )
 EXERCISES: dict[str, Exercise] = {
     number: exercise for notebook in NOTEBOOKS for number, exercise in notebook.EXERCISES.items()
