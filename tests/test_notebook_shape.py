@@ -17,7 +17,20 @@ from exercise_source import NOTEBOOKS, PLAIN, code_cells, exercise_of, read, sol
 SNIPPETS_MAY_IMPORT = {"restate", "openai", "pydantic", "hypercorn"}
 AN_AGENT_SDK = {"agents"}  # an extra, and slow to import: for the one notebook that is about it
 ABOUT_AGENT_SDKS = "09_agent_sdks"
-VERBS = {"Build", "Choose", "Wait", "Call", "Undo", "Keep", "Run", "Ask", "Work", "Talk", "Stop", "Survive"}
+VERBS = {
+    "Build",
+    "Choose",
+    "Wait",
+    "Call",
+    "Undo",
+    "Keep",
+    "Run",
+    "Ask",
+    "Work",
+    "Talk",
+    "Stop",
+    "Survive",
+}
 WORDS_A_MINUTE, LINES_A_MINUTE, EXERCISE_MINUTES = 200, 30, 4
 RUN_SECONDS_A_CELL = 0.35  # measured: notebook 1 runs its 52 cells in 17 s on two cores
 EMOJI = re.compile("[\U0001f000-\U0001faff\u2600-\u27bf\ufe0f]")

@@ -14,6 +14,8 @@ async def current_weather(city: str) -> str:
 
 
 # end
+
+
 @moved.handler("run")
 async def moved_run(ctx: restate.Context, request: WeatherPrompt) -> str:
     agent = weather_agent.clone(tools=[current_weather])

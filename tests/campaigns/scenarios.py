@@ -74,4 +74,9 @@ SCENARIOS = (
     Scenario("07", "/ResearchReport/generate", _topics("bees, wasps and ants", "tea"), width=3),
     Scenario("07", "/AgentRouter/answer", _messages("I want a refund", "I forgot my password")),
     Scenario("07", "/SupportDesk/{key}/message", _messages("Which invoice has my password on it?")),
+    Scenario(
+        "09", "/WeatherSdkAgent/run", _prompts("Weather in Oslo?", "Weather in Lima or Rome?")
+    ),
+    Scenario("09", "/ClaimSdkAgent/run", BILLS),
+    Scenario("09", "/ChatSdkAgent/{key}/message", _messages("My name is Ada.", "Who am I?")),
 )
