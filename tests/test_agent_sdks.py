@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
@@ -22,7 +23,7 @@ from serving import Serve
 
 import tour
 from tour import api, server
-from tour.export import load
+from tour.export import export, load
 
 pytestmark = pytest.mark.anyio
 
@@ -590,6 +591,15 @@ def test_no_other_notebook_imports_an_agent_sdk() -> None:
         "print(sorted({'agents', 'mcp', 'restate.ext.openai'} & set(sys.modules)))"
     )
     assert output(code, OPENAI_API_KEY="none") == "[]\n"
+
+
+def test_without_the_sdk_an_export_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "agents", None)
+    with pytest.raises(tour.TourError, match=r"^Notebook 09 needs agents, which is not installed"):
+        export(NOTEBOOK.name[:2], tmp_path / "agent")
+    assert not list(tmp_path.iterdir())
 
 
 # ---- the exercises

@@ -78,12 +78,15 @@ def load(number: str) -> ModuleType:
     """Return the agent of a notebook as a module, as the file on disk has it.
 
     Raises:
-        TourError: as `source` does.
+        TourError: it needs a package that is not installed, or as `source` does.
     """
     module = ModuleType(f"agent_{number}")
     code = compile(source(number), f"<notebook {number}>", "exec")
     sys.modules[module.__name__] = module  # Pydantic and inspect look a class's module up there
-    exec(code, vars(module))  # noqa: S102
+    try:
+        exec(code, vars(module))  # noqa: S102
+    except ModuleNotFoundError as error:
+        raise TourError(f"Notebook {number} needs {error.name}, which is not installed.") from error
     return module
 
 
