@@ -30,6 +30,7 @@ VERBS = {
     "Talk",
     "Stop",
     "Survive",
+    "Steer",
 }
 WORDS_A_MINUTE, LINES_A_MINUTE, EXERCISE_MINUTES = 200, 30, 4
 RUN_SECONDS_A_CELL = 0.35  # measured: notebook 1 runs its 52 cells in 17 s on two cores

@@ -12,6 +12,7 @@ from tour.exercises import (
     awakeables,
     durable_execution,
     error_handling,
+    long_running_agents,
     parallel_tools,
     sub_workflows,
     virtual_objects,
@@ -28,6 +29,7 @@ NOTEBOOKS = (
     parallel_tools,
     error_handling,
     agent_patterns,
+    long_running_agents,
     agent_sdks,
 )
 EXERCISES: dict[str, Exercise] = {
