@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import restate
 from exercise_source import NOTEBOOKS
 from programs import output
 
@@ -246,6 +247,18 @@ def test_the_readme_s_commands_work_on_loopback_alone(
     _, register, call = commands(installed)
     assert shell(register, _9070=restate_ports.admin, _9080=port)["services"]
     assert shell(call, _8080=restate_ports.ingress) == "San Francisco: 23 °C, sunny."
+
+
+def test_the_readme_calls_no_handler_that_the_ingress_refuses() -> None:
+    half, hidden = restate.Service("Half"), restate.Service("Hidden", ingress_private=True)
+
+    async def handler(ctx: restate.Context) -> None: ...
+
+    half.handler("run")(handler)
+    half.handler("secret", ingress_private=True)(handler)
+    hidden.handler("run")(handler)
+    calls = export._calls([half, hidden])
+    assert calls == ["curl http://127.0.0.1:8080/Half/run -X POST"]
 
 
 @pytest.mark.timeout(180)

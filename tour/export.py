@@ -194,6 +194,7 @@ def _calls(services: Iterable[Any]) -> list[str]:
         f"curl http://127.0.0.1:8080/{service.name}{_key(service)}/{handler.name} {_body(handler)}"
         for service in services
         for handler in service.handlers.values()
+        if not (service.ingress_private or handler.ingress_private)
     ]
 
 
