@@ -1,7 +1,3 @@
-# stub:
-# import asyncio
-#
-# end
 nap = restate.Service("NapAgent", inactivity_timeout=SOON)
 
 

@@ -74,9 +74,14 @@ SCENARIOS = (
     Scenario("07", "/ResearchReport/generate", _topics("bees, wasps and ants", "tea"), width=3),
     Scenario("07", "/AgentRouter/answer", _messages("I want a refund", "I forgot my password")),
     Scenario("07", "/SupportDesk/{key}/message", _messages("Which invoice has my password on it?")),
+    Scenario("08", "/Progress/{key}/publish", ({"text": "I have begun."},)),
+    Scenario("08", "/CodingAgent/{key}/message", ({}, {"content": "Build a clock. With hands."})),
+    Scenario("08", "/FollowUpAgent/run", ({"seconds": 0.3}, {"message": "My cat is Mia."})),
+    Scenario("08", "/MorningAgent/run", _prompts("Summarise: It is. It was.")),
+    Scenario("08", "/BudgetedAgent/run", ({"team": "a"}, {"team": "b", "prompt": "Hello"})),
+)
     Scenario(
         "09", "/WeatherSdkAgent/run", _prompts("Weather in Oslo?", "Weather in Lima or Rome?")
     ),
     Scenario("09", "/ClaimSdkAgent/run", BILLS),
     Scenario("09", "/ChatSdkAgent/{key}/message", _messages("My name is Ada.", "Who am I?")),
-)
