@@ -380,6 +380,7 @@ async def test_words_are_heard_between_two_stages_in_their_order(
     last = tour.offline.requests[-1]["messages"]
     words = [each["content"].split()[0] for each in last if each["role"] == "system"]
     assert words == ["You", "Begin", "End"]
+    assert "Last." in str(tour.offline.requests[-2]), "both are heard after the same stage"
     assert tour.latest(agent.run_task).journal.attempts("Plan") == [2 if crash else 1]
 
 
@@ -437,6 +438,13 @@ async def test_a_sleep_and_an_appointment_survive_the_server(agent: ModuleType) 
 # ---- a cron
 
 
+@pytest.fixture
+def hasty(agent: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The agents, with crons that may tick as often as they like."""
+    monkeypatch.setattr(agent, "SHORTEST", 0.0)
+    return agent
+
+
 def ticks(key: str) -> list[api.Row]:
     where = f"where target = 'CronJob/{key}/tick' order by created_at"
     return api.query(f"select id, status, completion_result from sys_invocation {where}")
@@ -474,7 +482,7 @@ def test_a_cron_keeps_its_hours(
 
 @pytest.mark.anyio
 async def test_a_cron_started_twice_ticks_once_and_outlives_failures_and_the_server(
-    agent: ModuleType, key: str
+    hasty: ModuleType, key: str
 ) -> None:
     tour.offline.fail(times=1, status=400)
     began = [post(f"CronJob/{key}/start", {"every": 0.2}).json() for _ in range(3)]
@@ -495,7 +503,7 @@ async def test_a_cron_started_twice_ticks_once_and_outlives_failures_and_the_ser
 
 @pytest.mark.anyio
 async def test_a_cron_can_be_started_again_with_another_interval(
-    agent: ModuleType, key: str
+    hasty: ModuleType, key: str
 ) -> None:
     assert post(f"CronJob/{key}/start", {"every": 3600}).json() is True
     assert [row["status"] for row in ticks(key)] == ["scheduled"]
@@ -582,7 +590,7 @@ WRONG_FIELDS: dict[str, list[dict[str, Any]]] = {
     "CodingAgent/{}/steer": [{"content": None}],
     "FollowUpAgent/run": [{"seconds": -1}, {"seconds": "1 week"}, {"seconds": 1e12}],
     "MorningAgent/run": [{"prompt": {}}],
-    "CronJob/{}/start": [{"every": 0}, {"every": -1}, {"every": None}],
+    "CronJob/{}/start": [{"every": 0}, {"every": 59.9}, {"every": None}],
     "TokenBucket/{}/spend": [{"tokens": -100}, {"tokens": "all"}],
     "BudgetedAgent/run": [{"team": ""}, {"team": None}, {"prompt": 7}],
 }

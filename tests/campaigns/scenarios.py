@@ -76,7 +76,9 @@ SCENARIOS = (
     Scenario("07", "/SupportDesk/{key}/message", _messages("Which invoice has my password on it?")),
     Scenario("08", "/Progress/{key}/publish", ({"text": "I have begun."},)),
     Scenario("08", "/CodingAgent/{key}/message", ({}, {"content": "Build a clock. With hands."})),
-    Scenario("08", "/FollowUpAgent/run", ({"seconds": 0.3}, {"message": "My cat is Mia."})),
+    Scenario(
+        "08", "/FollowUpAgent/run", ({"seconds": 0.3}, {"message": "My cat is Mia.", "seconds": 0})
+    ),
     Scenario("08", "/MorningAgent/run", _prompts("Summarise: It is. It was.")),
     Scenario("08", "/BudgetedAgent/run", ({"team": "a"}, {"team": "b", "prompt": "Hello"})),
 )
