@@ -592,7 +592,7 @@ WRONG_FIELDS: dict[str, list[dict[str, Any]]] = {
     "MorningAgent/run": [{"prompt": {}}],
     "CronJob/{}/start": [{"every": 0}, {"every": 59.9}, {"every": None}],
     "TokenBucket/{}/spend": [{"tokens": -100}, {"tokens": "all"}],
-    "BudgetedAgent/run": [{"team": ""}, {"team": None}, {"prompt": 7}],
+    "BudgetedAgent/run": [{"team": ""}, {"team": "a" * 101}, {"prompt": 7}],
 }
 PRIVATE = ["Progress/{}/wait", "CodingAgent/{}/append_message", "CodingTask/run_task"]
 
