@@ -81,9 +81,9 @@ SCENARIOS = (
     ),
     Scenario("08", "/MorningAgent/run", _prompts("Summarise: It is. It was.")),
     Scenario("08", "/BudgetedAgent/run", ({"team": "a"}, {"team": "b", "prompt": "Hello"})),
-)
     Scenario(
         "09", "/WeatherSdkAgent/run", _prompts("Weather in Oslo?", "Weather in Lima or Rome?")
     ),
     Scenario("09", "/ClaimSdkAgent/run", BILLS),
     Scenario("09", "/ChatSdkAgent/{key}/message", _messages("My name is Ada.", "Who am I?")),
+)
