@@ -5,6 +5,7 @@ event loop: so it lives on a loop of its own, in a thread that ends with the pro
 """
 
 import asyncio
+import time
 from concurrent.futures import Future
 from functools import cache
 from typing import Any
@@ -21,6 +22,8 @@ __all__ = ["Row", "admin", "attach", "ingress", "message_of", "output_of", "quer
 Row = dict[str, Any]
 
 PAUSES = (0.05, 0.2, 1.0)  # a server that was killed takes a moment to be seen as dead
+TAKE_OVER_SECONDS = 15  # a cluster that has lost a node cannot be queried until others lead
+LEADERLESS = "External error:"  # what the server says then; a query that is wrong is something else
 
 
 @cache
@@ -82,23 +85,25 @@ def query(sql: str) -> list[Row]:
     Raises:
         TourError: the query is wrong; the message is the server's.
     """
-    return _rows(_asked(sql).result())
+    return _thread().submit(_rows(sql)).result()
 
 
 async def query_async(sql: str) -> list[Row]:
     """Do what `query` does without blocking the event loop."""
-    return _rows(await asyncio.wrap_future(_asked(sql)))
+    return await asyncio.wrap_future(_thread().submit(_rows(sql)))
 
 
-def _asked(sql: str) -> "Future[httpx.Response]":
+async def _rows(sql: str) -> list[Row]:
     # Asking for JSON: the default is Arrow.
     headers = {"accept": "application/json"}
-    return _submit("admin", "POST", "/query", json={"query": sql}, headers=headers)
-
-
-def _rows(response: httpx.Response) -> list[Row]:
-    rows: list[Row] = _checked(response).json()["rows"]
-    return rows
+    end = time.monotonic() + TAKE_OVER_SECONDS
+    while True:
+        reply = await _request("admin", "POST", "/query", json={"query": sql}, headers=headers)
+        leaderless = reply.is_error and LEADERLESS in message_of(reply)
+        if not leaderless or time.monotonic() > end:
+            rows: list[Row] = _checked(reply).json()["rows"]
+            return rows
+        await asyncio.sleep(0.1)
 
 
 def message_of(response: httpx.Response) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tour import install, offline, server
+from tour import cluster, install, offline, server
 from tour.errors import TourError
 from tour.process import shown
 
@@ -40,8 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("doctor", _doctor, "check everything that the tour needs, and say what is missing")
-    add("up", _up, "start restate-server, or find the one that runs")
-    add("down", _down, "stop the restate-server that the tour started")
+    up = add("up", _up, "start restate-server, or find the one that runs")
+    up.add_argument("--nodes", type=int, help="a cluster beside it, of so many servers (3)")
+    add("down", _down, "stop the restate-servers that the tour started")
     add("status", _status, "say what runs")
     add("lab", _lab, "open the course in JupyterLab; other arguments go to JupyterLab")
     model = add("model", _model, "serve the offline model alone, for any OpenAI client")
@@ -56,22 +57,35 @@ def _addresses(running: server.Server) -> str:
     return f"{shown(running.ingress)}, its UI at {shown(running.admin)}"
 
 
-def _up(_: argparse.Namespace) -> None:
-    running = server.up()
-    print(f"Restate {running.version} at {_addresses(running)}")
+def _up(arguments: argparse.Namespace) -> None:
+    if arguments.nodes is None:
+        running = server.up()
+        print(f"Restate {running.version} at {_addresses(running)}")
+        return
+    for name, node in cluster.up(arguments.nodes).items():
+        print(f"{name}: Restate {node.version} at {_addresses(node)}")
 
 
 def _down(_: argparse.Namespace) -> None:
-    print("Stopped restate-server." if server.down() else "No restate-server of the tour runs.")
+    one, nodes = server.down(), cluster.down()
+    if one or not nodes:
+        print("Stopped restate-server." if one else "No restate-server of the tour runs.")
+    if nodes:
+        print(f"Stopped the cluster, which had {nodes} nodes.")
 
 
 def _status(_: argparse.Namespace) -> int:
-    running = _running()
-    if running is None:
-        print("No restate-server of the tour runs; `tour up` starts one.")
-        return 1
-    print(f"Restate at {_addresses(running)}, process {running.pid or '?'}")
-    return 0
+    running, nodes = _running(), cluster.nodes()
+    if running:
+        print(f"Restate at {_addresses(running)}, process {running.pid or '?'}")
+    for name, node in nodes.items():
+        print(f"{name}: Restate at {_addresses(node)}, process {node.pid}")
+    if 0 < len(nodes) < cluster.NODES:
+        print(f"{len(nodes)} of {cluster.NODES} nodes run; `tour up --nodes 3` starts the others.")
+    if running or nodes:
+        return 0
+    print("No restate-server of the tour runs; `tour up` starts one.")
+    return 1
 
 
 def _lab(arguments: argparse.Namespace) -> int:

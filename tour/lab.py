@@ -17,7 +17,7 @@ import psutil
 from jupyter_core.paths import jupyter_runtime_dir
 from nbformat.sign import NotebookNotary
 
-from tour import server
+from tour import cluster, server
 from tour.errors import TourError
 from tour.process import LOOPBACK, shown
 
@@ -54,11 +54,13 @@ def run(arguments: list[str]) -> int:
     if not (NOTEBOOKS / FIRST).exists():
         raise TourError(f"No notebooks in {NOTEBOOKS}: run this in a clone of the course.")
     with _ending_on_signals():
-        was_running = server.running() is not None
+        was_running, nodes_ran = server.running() is not None, bool(cluster.nodes())
         try:
             _trust_notebooks()
             return _lab(arguments, server.up())
         finally:
+            if not nodes_ran and cluster.down():
+                print("The cluster stopped; its data stays.")
             if not was_running and server.down():
                 print("restate-server stopped; its data stays.")
 

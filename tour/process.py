@@ -23,6 +23,7 @@ __all__ = [
     "await_ready",
     "free_port",
     "is_free",
+    "last_words",
     "owns_its_ports",
     "process_of",
     "shown",
@@ -92,7 +93,7 @@ def shown(url: str) -> str:
     return re.sub("(?<=//)[^/]*@", "", url)
 
 
-def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int) -> Server:
+def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int, **settings: str) -> Server:
     """Start a server in a session of its own, and do not wait for it.
 
     Args:
@@ -101,6 +102,7 @@ def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int) -> Serv
         log: the file for what it says; written anew.
         ingress: a port on 127.0.0.1.
         admin: another one.
+        settings: more of its environment, for a server that is not alone.
     """
     # What the user has set for another Restate, for a model, or as a proxy for the world, is not
     # for this one.
@@ -116,7 +118,11 @@ def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int) -> Serv
     # of its own, because the Stop button signals the kernel's whole process group.
     command = ["/bin/sh", "-c", START, str(binary.absolute()), str(data), str(log)]
     shell = subprocess.run(
-        command, env=kept | LEAN | own, stdout=subprocess.PIPE, check=True, start_new_session=True
+        command,
+        env=kept | LEAN | own | settings,
+        stdout=subprocess.PIPE,
+        check=True,
+        start_new_session=True,
     )
     pid = int(shell.stdout)
     return Server(
@@ -182,6 +188,12 @@ def process_of(server: Server) -> psutil.Process | None:
     except psutil.Error:
         return None
     return None if dead or hash(process) != server.mark else process
+
+
+def last_words(log: Path) -> str:
+    """Return the last error that a server has logged, and where it stands."""
+    said = log.read_text(errors="replace").rpartition(" ERROR ")[2].strip() or "it wrote no log"
+    return f"{' '.join(said.split())[:300]} (whole log: {log})"
 
 
 def owns_its_ports(server: Server) -> bool:

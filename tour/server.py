@@ -21,6 +21,7 @@ from tour.process import (
     await_ready,
     free_port,
     is_free,
+    last_words,
     process_of,
     shown,
     spawn,
@@ -28,7 +29,18 @@ from tour.process import (
     version_of,
 )
 
-__all__ = ["DEFAULT_PORTS", "Server", "down", "ensure", "find", "pid", "running", "up"]
+__all__ = [
+    "DEFAULT_PORTS",
+    "Server",
+    "down",
+    "ensure",
+    "find",
+    "lock",
+    "logs",
+    "pid",
+    "running",
+    "up",
+]
 
 DEFAULT_PORTS = (8080, 9070)
 
@@ -43,7 +55,7 @@ def up() -> Server:
     """
     if named := _named():
         return _checked(named)
-    with _lock():
+    with lock():
         server = _living()
         return (await_ready(server) if server else None) or _start(_recorded())
 
@@ -85,7 +97,7 @@ def pid() -> int:
 
 def down() -> bool:
     """Stop the server that the tour started, and no other; return whether there was one."""
-    with _lock():
+    with lock():
         server = _recorded()
         process = process_of(server) if server else None
         if process:
@@ -155,7 +167,7 @@ def _living() -> Server | None:
 
 
 @contextmanager
-def _lock() -> Iterator[None]:
+def lock() -> Iterator[None]:
     """Let one process at a time start or stop the server."""
     with (install.home() / "server.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -181,16 +193,19 @@ def _start(before: Server | None) -> Server:
     raise TourError(_why_it_died())
 
 
-def _log() -> Path:
+def logs() -> Path:
+    """Return the folder of what servers say."""
     folder = install.home() / "logs"
     folder.mkdir(exist_ok=True)
-    return folder / "restate-server.log"
+    return folder
+
+
+def _log() -> Path:
+    return logs() / "restate-server.log"
 
 
 def _why_it_died() -> str:
-    said = _log().read_text(errors="replace").rpartition(" ERROR ")[2].strip() or "it wrote no log"
-    reason = " ".join(said.split())[:300]
     return (
-        f"restate-server does not start: {reason} (whole log: {_log()}). "
+        f"restate-server does not start: {last_words(_log())}. "
         f"If its data is damaged, move {install.home() / 'data'} away and try again."
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ports_apart import home_below
 
-from tour import server
+from tour import cluster, server
 
 __all__ = ["forget", "fresh_home"]
 
@@ -36,3 +36,4 @@ def fresh_home(run: str = "", number: int = 0) -> Iterator[Path]:
             yield home
         finally:
             server.down()
+            cluster.down()
