@@ -31,6 +31,7 @@ VERBS = {
     "Stop",
     "Survive",
     "Steer",
+    "Take",
 }
 WORDS_A_MINUTE, LINES_A_MINUTE, EXERCISE_MINUTES = 200, 30, 4
 RUN_SECONDS_A_CELL = 0.35  # measured: notebook 1 runs its 52 cells in 17 s on two cores

@@ -22,6 +22,7 @@ __all__ = ["NODES", "down", "identity", "nodes", "up"]
 
 NODES = 3  # a majority of three outlives one of them; a majority of two does not
 SETTINGS = {
+    "RESTATE_LISTEN_MODE": "tcp",  # nodes reach each other by ports, all on 127.0.0.1
     "RESTATE_CLUSTER_NAME": "tour",
     "RESTATE_ROLES": "[worker,admin,http-ingress,metadata-server,log-server]",
     "RESTATE_BIFROST__DEFAULT_PROVIDER": "replicated",

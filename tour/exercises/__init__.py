@@ -15,6 +15,7 @@ from tour.exercises import (
     long_running_agents,
     parallel_tools,
     sub_workflows,
+    to_production,
     virtual_objects,
 )
 from tour.exercises.exercise import Exercise
@@ -31,6 +32,7 @@ NOTEBOOKS = (
     agent_patterns,
     long_running_agents,
     agent_sdks,
+    to_production,
 )
 EXERCISES: dict[str, Exercise] = {
     number: exercise for notebook in NOTEBOOKS for number, exercise in notebook.EXERCISES.items()
