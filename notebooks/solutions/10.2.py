@@ -1,5 +1,3 @@
-from uuid import uuid4
-
 pickup = restate.Service("PickupAgent", inactivity_timeout=timedelta(0))
 
 
@@ -11,9 +9,8 @@ async def book_pickup(code: str) -> str:
 async def pickup_run(ctx: restate.Context, question: Question) -> dict[str, str]:
     # stub:
     # # TODO: one code, however often the handler begins again.
-    # code = uuid4().hex[:8]
+    # code = os.urandom(4).hex()
     code = ctx.uuid().hex[:8]
     # end
     booked = await ctx.run_typed("Book pickup", book_pickup, code=code)
-    await ctx.sleep(timedelta(milliseconds=100), name="until the carrier confirms")
     return {"booked": booked, "told": code}
