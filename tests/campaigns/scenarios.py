@@ -86,4 +86,5 @@ SCENARIOS = (
     ),
     Scenario("09", "/ClaimSdkAgent/run", BILLS),
     Scenario("09", "/ChatSdkAgent/{key}/message", _messages("My name is Ada.", "Who am I?")),
+    Scenario("10", "/ParcelDesk/ask", _prompts("Where is parcel 4711?", "Has parcel 7 arrived?")),
 )
