@@ -7,21 +7,26 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import restate
 
 import tour as learner
-from tour import cluster, lab, server
+from tour import api, cluster, lab, server
+from tour.asgi import AsgiServer
+from tour.endpoint import thread
 from tour.errors import TourError
 from tour.process import LOOPBACK, Server, process_of
 
 pytestmark = pytest.mark.timeout(120)
 
 STEPS = 10
+ANOTHER_KEY = "publickeyv1_9eB4BBgRYU9rZUsbwHf3fucoZwmk3wGAYik7jwNXsiSd"
 begun: dict[str, list[int]] = defaultdict(list)
 walking = restate.Service("ClusterWalk")
 
@@ -57,6 +62,11 @@ def nodes(home: Path) -> dict[str, Server]:
 def tour(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tour.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def use(node: Server, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("RESTATE_INGRESS_URL", node.ingress)
+    environment.setenv("RESTATE_ADMIN_URL", node.admin)
 
 
 def connections(node: Server, port: int) -> int:
@@ -113,15 +123,26 @@ def test_its_private_key_is_nobody_else_s(nodes: dict[str, Server], home: Path) 
     assert cluster.identity().startswith("publickeyv1_")
 
 
+def test_an_agent_takes_requests_of_its_own_cluster_alone(
+    nodes: dict[str, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(nodes["node-1"], monkeypatch)
+    guarded = restate.Service("ClusterGuarded")
+    for key in (cluster.identity(), ANOTHER_KEY):
+        agent = AsgiServer(restate.app([guarded], identity_keys=[key]), thread())
+        url = f"http://{LOOPBACK}:{agent.port}"
+        assert httpx.get(f"{url}/discover").status_code == httpx.codes.UNAUTHORIZED
+        refused = pytest.raises(TourError, match="401 Unauthorized")
+        with refused if key == ANOTHER_KEY else nullcontext():
+            api.admin("POST", "/deployments", json={"uri": url, "force": True})
+        agent.stop()
+
+
 @pytest.mark.anyio
 async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
     nodes: dict[str, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def use(node: Server) -> None:
-        monkeypatch.setenv("RESTATE_INGRESS_URL", node.ingress)
-        monkeypatch.setenv("RESTATE_ADMIN_URL", node.admin)
-
-    use(nodes["node-1"])
+    use(nodes["node-1"], monkeypatch)
     endpoint = learner.serve(walking)
     runs = [await learner.send(walk, f"walk {number}") for number in range(6)]
     for run in runs:
@@ -131,7 +152,7 @@ async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
     survivors = [node for name, node in nodes.items() if name != victim]
     memory = {name: psutil.Process(node.pid).memory_info().rss for name, node in nodes.items()}
     print(f"memory of the nodes in MB: {[size // 1_000_000 for size in memory.values()]}")
-    use(survivors[0])
+    use(survivors[0], monkeypatch)
     os.kill(int(nodes[victim].pid or 0), signal.SIGKILL)
 
     assert [await run.result() for run in runs] == [f"walk {number}" for number in range(6)]
@@ -155,7 +176,7 @@ async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
     assert back[victim].pid != nodes[victim].pid
     # The deployment was registered once, through one node; every node knows it.
     for node in back.values():
-        use(node)
+        use(node, monkeypatch)
         assert (await learner.call(walk, "once more")).result == "once more"
     endpoint.stop()
 
