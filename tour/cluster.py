@@ -2,6 +2,9 @@
 
 It stands beside the one server of the tour, with ports, data and an identity of its own. A kernel
 uses it where `RESTATE_INGRESS_URL` and `RESTATE_ADMIN_URL` name one of its nodes.
+
+What nodes say to each other wants no login, and here it goes over ports of 127.0.0.1: other users
+of this machine could join in. It is a cluster to learn from, and to end when that is done.
 """
 
 import json
