@@ -94,6 +94,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         patch.setenv("TOUR_HOME", str(home))
         patch.setenv("OPENAI_BASE_URL", model.start())
         patch.setenv("OPENAI_API_KEY", KEY)
+        patch.setenv("JUPYTER_TOKEN", KEY)  # a kernel has it, and may have to bring the server back
         for storage in ("WORKER__STORAGE", "BIFROST__LOCAL"):  # else what is stored is unreadable
             off = f"RESTATE_{storage}__ROCKSDB_DISABLE_WAL_COMPRESSION"
             patch.setitem(process.LEAN, off, "true")
@@ -104,7 +105,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def test_the_server_does_not_get_it(place: Place) -> None:
-    assert os.environ["OPENAI_API_KEY"] == KEY
+    assert os.environ["OPENAI_API_KEY"] == os.environ["JUPYTER_TOKEN"] == KEY
     environment = psutil.Process(server.pid()).environ()
     assert environment["RESTATE_NODE_NAME"] == "tour"
     assert KEY not in str(environment)

@@ -104,10 +104,11 @@ def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int, **setti
         admin: another one.
         settings: more of its environment, for a server that is not alone.
     """
-    # What the user has set for another Restate, for a model, or as a proxy for the world, is not
-    # for this one.
-    foreign = ("RESTATE_", "OPENAI_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(foreign)}
+    # What is set for another Restate, as a proxy for the world, or as a secret of the model's or
+    # the lab's, is not for this one.
+    foreign = ("RESTATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    secret = ("OPENAI_", "JUPYTER_")
+    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(foreign + secret)}
     own = {
         "RESTATE_BASE_DIR": str(data),
         "RESTATE_BIND_IP": LOOPBACK,
