@@ -125,6 +125,7 @@ def at_work() -> Iterator[AtWork]:
             channels = [port for name, port in connection.items() if name.endswith("_port")]
             ingress = json.loads((home / "server.json").read_text())["ingress"]
             assert len(channels) == 5
+            assert connection["curve_secretkey"]  # without, everybody here may listen in
             ports = {jupyter.port, ui.port, httpx.URL(ingress).port, *channels, *own}
             yield AtWork(running, ports, own[0], jupyter.params["token"])
         finally:
