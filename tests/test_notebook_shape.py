@@ -133,7 +133,11 @@ def test_it_ends_with_a_recap_exercises_and_what_to_read_next(path: Path, notebo
     assert headings[-3:] == ["Recap", "Exercises", "Read next"]
     _, _, recap = texts(notebook).partition("## Recap")
     assert len(re.findall(r"^- ", recap.partition("## ")[0], re.MULTILINE)) == 5
-    assert "https://docs.restate.dev/" in texts(notebook).partition("## Read next")[2]
+    read_next = texts(notebook).partition("## Read next")[2]
+    assert "https://docs.restate.dev/" in read_next
+    for following in NOTEBOOKS[NOTEBOOKS.index(path) + 1 :][:1]:
+        title = read(following).cells[0].source.splitlines()[0].removeprefix("# ")
+        assert f"[{title}]({following.name})" in read_next
 
 
 def test_it_has_two_exercises_each_with_its_check_and_its_solution(

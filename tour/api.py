@@ -85,7 +85,8 @@ def query(sql: str) -> list[Row]:
     Raises:
         TourError: the query is wrong; the message is the server's.
     """
-    return _thread().submit(_rows(sql)).result()
+    rows: list[Row] = _thread().submit(_rows(sql)).result()
+    return rows
 
 
 async def query_async(sql: str) -> list[Row]:
