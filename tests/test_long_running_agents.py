@@ -431,7 +431,7 @@ async def test_a_sleep_and_an_appointment_survive_the_server(agent: ModuleType) 
     wakes = json.loads(before["entry_lite_json"])["Command"]["Sleep"]["wake_up_time"]
     [sleep] = [step for step in asleep.journal.entries if step.kind == "sleep"]
     assert sleep.ended
-    assert sleep.ended.timestamp() * 1000 >= wakes
+    assert sleep.ended.timestamp() * 1000 > wakes - 50  # the server's clocks: a millisecond, seen
     assert (await api.attach(sent["invocationId"])).json() == 'You said: "My deadline is Friday."'
 
 
