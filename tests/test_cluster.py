@@ -70,7 +70,7 @@ def use(node: Server, environment: pytest.MonkeyPatch) -> None:
 
 
 def connections(node: Server, port: int) -> int:
-    """Count the connections of a node to an endpoint: one for each partition that it leads."""
+    """Count the connections of a node to an endpoint."""
     found = psutil.Process(node.pid).net_connections(kind="tcp")
     return sum(bool(each.raddr) and each.raddr.port == port for each in found)
 
@@ -144,11 +144,14 @@ async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
 ) -> None:
     use(nodes["node-1"], monkeypatch)
     endpoint = learner.serve(walking)
+    # To be registered takes a connection; then each partition with work for it opens one.
+    before = {name: connections(node, endpoint.port) for name, node in nodes.items()}
     runs = [await learner.send(walk, f"walk {number}") for number in range(6)]
     for run in runs:
         await run.until("step 2")
-    busy = {name: connections(node, endpoint.port) for name, node in nodes.items()}
-    victim = max(busy, key=lambda name: busy[name])
+    after = {name: connections(node, endpoint.port) for name, node in nodes.items()}
+    victim = max(nodes, key=lambda name: after[name] - before[name])
+    assert after[victim] > before[victim]
     survivors = [node for name, node in nodes.items() if name != victim]
     memory = {name: psutil.Process(node.pid).memory_info().rss for name, node in nodes.items()}
     print(f"memory of the nodes in MB: {[size // 1_000_000 for size in memory.values()]}")
