@@ -51,7 +51,7 @@ def try_out(python: str, which: str, clone: Path) -> list[str]:
     became = [pins]
     for target in ("check", "test"):
         if not became[-1].startswith("FAILED"):
-            became.append(make(clone, target, f"PYTHON={python}"))
+            became.append(make(clone, target, f"PYTHON={python}", "ARGS="))
     return became
 
 
