@@ -15,7 +15,7 @@ import httpx
 from tour import server
 from tour.asgi import LoopThread
 from tour.errors import Refused, TourError
-from tour.process import DIRECT
+from tour.process import direct
 
 __all__ = ["Row", "admin", "attach", "ingress", "message_of", "output_of", "query", "query_async"]
 
@@ -34,7 +34,7 @@ def _thread() -> LoopThread:
 @cache
 def _client() -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    return httpx.AsyncClient(timeout=10, limits=limits, mounts=DIRECT)
+    return httpx.AsyncClient(timeout=10, limits=limits, **direct())
 
 
 async def ingress(method: str, path: str, **options: Any) -> httpx.Response:

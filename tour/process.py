@@ -10,17 +10,19 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
 __all__ = [
-    "DIRECT",
     "LOOPBACK",
     "Server",
     "await_free",
     "await_ready",
+    "direct",
     "free_port",
     "is_free",
     "last_words",
@@ -33,7 +35,6 @@ __all__ = [
 ]
 
 LOOPBACK = "127.0.0.1"
-DIRECT = {f"all://{LOOPBACK}": None}  # for httpx: this machine is reached without the user's proxy
 START_SECONDS = 20
 DYING_SECONDS = 2
 NOBODY = "inv_1laJN710ENek6OLDWArxpRCXnxNezgftVX"  # any id: to look it up, a partition must be up
@@ -141,7 +142,7 @@ def _mark(pid: int) -> int:
 def await_ready(server: Server) -> Server | None:
     """Return the server once it answers; None if it died, as it does when a port was taken."""
     deadline = time.monotonic() + START_SECONDS
-    with httpx.Client(timeout=1, mounts=DIRECT) as client:
+    with httpx.Client(timeout=1, **direct()) as client:
         while process := process_of(server):
             if owns_its_ports(server) and (version := version_of(client, server)):
                 return replace(server, version=version)
@@ -149,6 +150,15 @@ def await_ready(server: Server) -> Server | None:
                 terminate(process)
             time.sleep(0.01)
     return None
+
+
+@cache
+def direct() -> dict[str, Any]:
+    """Return what our HTTP clients share: the authorities they trust, and no proxy to this machine.
+
+    To load the authorities takes longer than ten calls.
+    """
+    return {"verify": httpx.create_ssl_context(), "mounts": {f"all://{LOOPBACK}": None}}
 
 
 def version_of(client: httpx.Client, server: Server) -> str | None:

@@ -15,10 +15,10 @@ import httpx
 from tour import install
 from tour.errors import TourError
 from tour.process import (
-    DIRECT,
     Server,
     await_free,
     await_ready,
+    direct,
     free_port,
     is_free,
     last_words,
@@ -134,7 +134,7 @@ def _named() -> Server | None:
 
 
 def _checked(server: Server) -> Server:
-    with httpx.Client(timeout=5, mounts=DIRECT) as client:
+    with httpx.Client(timeout=5, **direct()) as client:
         version = version_of(client, server)
     if version is None:
         raise TourError(

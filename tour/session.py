@@ -6,7 +6,7 @@ import httpx
 
 from tour import output, server
 from tour.offline_model import OfflineModel
-from tour.process import LOOPBACK, shown
+from tour.process import LOOPBACK, direct, shown
 
 __all__ = ["offline", "start"]
 
@@ -62,7 +62,8 @@ def _choose_model() -> str:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/models", timeout=1).is_success
+        with httpx.Client(timeout=1, **direct()) as client:
+            return client.get(f"{url}/models").is_success
     except httpx.TransportError:
         return False
 
