@@ -40,6 +40,9 @@ DYING_SECONDS = 2
 NOBODY = "inv_1laJN710ENek6OLDWArxpRCXnxNezgftVX"  # any id: to look it up, a partition must be up
 LEAN = {
     "RESTATE_DEFAULT_NUM_PARTITIONS": "1",
+    # It works from its second tick on, and takes a node for dead after a second, as by default.
+    "RESTATE_GOSSIP_TICK_INTERVAL": "20ms",
+    "RESTATE_GOSSIP_FAILURE_THRESHOLD": "50",
     "RESTATE_ROCKSDB_TOTAL_MEMORY_SIZE": "64 MiB",
     "RESTATE_DISABLE_PROMETHEUS": "true",
     "RESTATE_DISABLE_TELEMETRY": "true",
