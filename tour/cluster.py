@@ -31,6 +31,9 @@ SETTINGS = {
     "RESTATE_BIFROST__DEFAULT_PROVIDER": "replicated",
     "RESTATE_DEFAULT_REPLICATION": str(NODES - 1),
     "RESTATE_DEFAULT_NUM_PARTITIONS": str(NODES),
+    # As by default, and unlike the one server: three have to hear each other also when it is busy.
+    "RESTATE_GOSSIP_TICK_INTERVAL": "100ms",
+    "RESTATE_GOSSIP_FAILURE_THRESHOLD": "10",
     # How long a node that is new, or was away, is not trusted: by default 5 s, for real networks.
     "RESTATE_GOSSIP_SUSPECT_INTERVAL": "500ms",
     "RESTATE_LOG_FILTER": "warn,octocrab=off,restate_service_client::request_identity=info",
