@@ -95,7 +95,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         patch.setenv("OPENAI_BASE_URL", model.start())
         patch.setenv("OPENAI_API_KEY", KEY)
         patch.setenv("JUPYTER_TOKEN", KEY)  # a kernel has it, and may have to bring the server back
-        for storage in ("WORKER__STORAGE", "BIFROST__LOCAL"):  # else what is stored is unreadable
+        for storage in ("WORKER__STORAGE", "LOG_SERVER"):  # else what is stored is unreadable
             off = f"RESTATE_{storage}__ROCKSDB_DISABLE_WAL_COMPRESSION"
             patch.setitem(process.LEAN, off, "true")
         server.up()

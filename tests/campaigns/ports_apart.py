@@ -16,7 +16,7 @@ __all__ = ["NOTEBOOKS", "home_below", "names"]
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ("notebooks/*.ipynb", "notebooks/solutions/*.py")
 PORTS = 10_000
-FAR = range(100, PORTS, 100)  # so far apart that the port next to a taken one is free, too
+FAR = range(100, PORTS, 10)  # so far apart that the port next to a taken one is free, too
 DECLARED = re.compile(r'restate\.(?:Service|VirtualObject|Workflow)\(\s*\\?"([^"\\]+)')
 
 
