@@ -69,6 +69,7 @@ class RestateDefaults(Contender):
         pid = self.folder / "server.pid"
         if pid.exists():
             os.kill(int(pid.read_text()), signal.SIGTERM)
+            pid.unlink()  # by now, its number may be another's
 
     async def _connect(self) -> None:
         noted = self.folder / "ports"
