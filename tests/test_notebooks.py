@@ -50,6 +50,7 @@ def test_its_checks_tell_a_solution_from_a_stub(path: Path, kernel: Kernel) -> N
             assert kernel.good(f'bool(tour.check("{exercise}"))').result == str(solved)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_run_all_runs_all_twice_in_one_kernel(path: Path, kernel: Kernel) -> None:
     """All cells are queued at once, as by JupyterLab: not what nbval and nbclient do."""

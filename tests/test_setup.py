@@ -238,15 +238,3 @@ def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode
     assert "THESE PACKAGES DO NOT MATCH THE HASHES" in ran.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("lock", LOCKS, ids=name)
-def test_what_the_package_index_has_is_what_is_locked(lock: Path) -> None:
-    options = ["--dry-run", "--ignore-installed", "--only-binary=:all:", "--no-deps"]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", *options]
-    ran = subprocess.run(
-        [*command, "--requirement", str(lock)], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
