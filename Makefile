@@ -27,8 +27,7 @@ lab: server ## Open the course in JupyterLab, with everything that it needs
 
 test: server ## Run the tests, then every notebook against its committed outputs
 	$(KEEPING) $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
-	$(KEEPING) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
-		--nbval --nbval-current-env --nbval-cell-timeout 60 \
+	$(KEEPING) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 60 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks $(ARGS)
 
 # Hundreds of processes load the same modules: compile them once, even if the shell says not to.
