@@ -67,8 +67,12 @@ def _keeps_the_last_messages(journal: Journal, result: Any) -> str | None:
         return f"Of {2 * len(answers)} messages {len(kept)} are kept; {MOST} may be."
     if len(answers) * 2 <= MOST:
         return "The conversation is too short to tell: let it have five turns."
-    if [each["content"] for each in kept[1::2]] != answers[-MOST // 2 :]:
-        return f"{MOST} messages are kept, but not the last {MOST}."
+    kept_answers, last_answers = [each["content"] for each in kept[1::2]], answers[-MOST // 2 :]
+    if kept_answers != last_answers:
+        return (
+            f"{MOST} messages are kept, but not the last {MOST}: the answers among them are "
+            f"{kept_answers}, and the last turns answered {last_answers}."
+        )
     return None
 
 
