@@ -25,10 +25,10 @@ help: ## Show this list
 lab: server ## Open the course in JupyterLab, with everything that it needs
 	@exec $(BIN)/tour lab $(ARGS)
 
-test: server ## Run the tests, then every notebook against its committed outputs
-	$(KEEPING) $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
-	$(KEEPING) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 60 \
-		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks $(ARGS)
+test: server ## Run the tests, and every notebook against its committed outputs
+	$(KEEPING) $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--nbval --nbval-current-env --nbval-cell-timeout 60 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks tests $(ARGS)
 
 # Hundreds of processes load the same modules: compile them once, even if the shell says not to.
 KEEPING := PYTHONDONTWRITEBYTECODE=

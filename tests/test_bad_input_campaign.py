@@ -31,6 +31,7 @@ def _ready() -> None:
     tour.offline.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_handler_takes_bad_input_well(number: str) -> None:
     services = bad_input_agents.services_of(number)

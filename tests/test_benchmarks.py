@@ -18,6 +18,7 @@ CONTENDERS = ["ours", "plain_asyncio"]
 ROWS = ["agent", "agent-parallel", "step-1", "fan-out-8", "recovery", "first"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_ours_and_plain_asyncio_do_the_work(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
