@@ -70,7 +70,8 @@ bench: server $(PEERS)/ready ## Measure speed side by side with other engines (o
 
 notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python tests/exercise_source.py
-	$(BIN)/python -m nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/python -m nbconvert --to notebook --execute --coalesce-streams \
+		--inplace notebooks/*.ipynb
 	$(BIN)/python tests/exercise_source.py
 
 lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
