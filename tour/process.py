@@ -111,7 +111,7 @@ def spawn(binary: Path, data: Path, log: Path, ingress: int, admin: int, **setti
     # What is set for another Restate, as a proxy for the world, or as a secret of the model's or
     # the lab's, is not for this one.
     foreign = ("RESTATE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    secret = ("OPENAI_", "JUPYTER_")
+    secret = ("OPENAI_", "JUPYTER")
     kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(foreign + secret)}
     own = {
         "RESTATE_BASE_DIR": str(data),
