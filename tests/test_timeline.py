@@ -319,6 +319,7 @@ def test_nothing_breaks_out_of_the_picture() -> None:
 
 def test_no_link_to_what_is_not_a_web_page() -> None:
     assert "href" in Timeline(WEATHER)._repr_html_()
+    assert 'href="/user/me/x"' in Timeline(replace(WEATHER, ui="/user/me/x"))._repr_html_()
     assert "href" not in Timeline(replace(WEATHER, ui="javascript:alert(1)"))._repr_html_()
 
 

@@ -7,11 +7,10 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from tour import api, attempts, server
+from tour import api, attempts, hub, server
 from tour.attempts import Attempt
 from tour.errors import TourError
 from tour.journal import Journal, Kind, State, Step
-from tour.process import shown
 
 __all__ = ["latest", "read"]
 
@@ -113,7 +112,7 @@ def _journal(records: _Records, invocation: str) -> Journal:
         entries=tuple(_steps(records, row)),
         errors=tuple(_errors_outside_steps(records.events[invocation])),
         failure=row.get("completion_failure"),
-        ui=f"{shown(server.ensure().admin)}/ui/invocations/{invocation}",
+        ui=f"{hub.address(server.ensure())}/ui/invocations/{invocation}",
     )
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "lock",
     "logs",
     "pid",
+    "ports",
     "running",
     "up",
 ]
@@ -63,6 +64,12 @@ def up() -> Server:
 def running() -> Server | None:
     """Return the server that is up, without starting one."""
     return _named() or _living()
+
+
+def ports() -> tuple[int, int]:
+    """Return the ports of the server that is up, or those that the next one will ask for."""
+    server = running() or _recorded()
+    return server.ports if server else DEFAULT_PORTS
 
 
 def ensure() -> Server:

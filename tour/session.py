@@ -4,7 +4,7 @@ import os
 
 import httpx
 
-from tour import output, server
+from tour import hub, output, server
 from tour.offline_model import OfflineModel
 from tour.process import LOOPBACK, direct, shown
 
@@ -32,7 +32,7 @@ def start() -> None:
     running = server.up()
     offline.reset()
     output.collect()
-    where = f"{shown(running.ingress)}, its UI at {shown(running.admin)}{_moved(running)}"
+    where = f"{shown(running.ingress)}, its UI at {hub.address(running)}{_moved(running)}"
     print(f"Restate {running.version} at {where}")
     print(f"Model: {_choose_model()}")
 

@@ -273,7 +273,7 @@ def _caption(journal: Journal) -> str:
     parts = [total if journal.ended else f"{total} until the last event"]
     if counted:
         parts.append(plural(counted, "attempt"))
-    if journal.ui.startswith(("http://", "https://")):
+    if journal.ui.startswith(("http://", "https://", "/")):
         address = quoteattr("".join(journal.ui.split()))
         look = 'style="color:inherit;text-decoration:underline" target="_blank" rel="noopener"'
         link = f"<a href={address} {look}>"
