@@ -75,6 +75,9 @@ notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python tests/exercise_source.py
 
 lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
+	$(UV_COMPILE) pyproject.toml --extra binder --constraint requirements.lock \
+		$$(sed -n 's/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements.lock) \
+		--output-file binder.lock
 	$(UV_COMPILE) tests/clients/openai3/requirements.in \
 		--output-file tests/clients/openai3/requirements.lock
 	$(UV_COMPILE) tests/clients/openai2/requirements.in \

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -25,17 +24,17 @@ SEPARATE_LOCKS = [
     ROOT / "benchmarks" / "requirements.lock",
     ROOT / "tests" / "browser" / "requirements.lock",
 ]
-LOCKS = [ROOT / "requirements.lock", NPM / "node.lock", *SEPARATE_LOCKS]
+LOCKS = [ROOT / "requirements.lock", ROOT / "binder.lock", NPM / "node.lock", *SEPARATE_LOCKS]
 NPM_LOCKS = [NPM / "package-lock.json", CLIENTS / "node" / "package-lock.json"]
-DIRECT = [
-    (ROOT / "requirements.lock", needed)
-    for needed in [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
-] + [
-    (lock, needed)
+EXTRAS = PROJECT["optional-dependencies"]
+NEEDED = {
+    ROOT / "requirements.lock": [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["agents"]],
+    ROOT / "binder.lock": EXTRAS["binder"],
+} | {
+    lock: re.findall("^[^#\n].*", lock.with_suffix(".in").read_text(), re.MULTILINE)
     for lock in SEPARATE_LOCKS
-    for needed in lock.with_suffix(".in").read_text().splitlines()
-    if needed and not needed.startswith("#")
-]
+}
+DIRECT = [(lock, needed) for lock, each in NEEDED.items() for needed in each]
 
 
 def locked(lock: Path) -> list[tuple[Requirement, list[str]]]:
@@ -81,6 +80,19 @@ def test_no_lock_names_a_registry_or_a_machine(lock: Path) -> None:
     assert not re.search(r"://|resolved|index-url|find-links|/home/|/root/|/tmp/", text)
 
 
+def test_every_extra_is_in_a_lock() -> None:
+    assert set(EXTRAS) == {"dev", "agents", "binder"}
+
+
+def test_binder_s_lock_adds_to_the_course_s_and_repeats_nothing() -> None:
+    course, more = (
+        {canonicalize_name(entry.name) for entry, _ in locked(ROOT / each)}
+        for each in ("requirements.lock", "binder.lock")
+    )
+    assert "jupyter-server-proxy" in more
+    assert not course & more, "these could have two versions: run make lock"
+
+
 def test_nest_asyncio_is_locked_only_where_it_works() -> None:
     markers = {entry.name: entry.marker for entry, _ in locked(ROOT / "requirements.lock")}
     marker = markers["nest-asyncio"]
@@ -113,14 +125,28 @@ def test_the_npm_lock_of_the_clients_pins_what_they_need() -> None:
 # ---- conda, Binder, dev containers, forks
 
 
-def test_the_conda_environment_is_the_project_s_python_and_its_lock() -> None:
+def test_the_conda_environment_is_a_python_of_the_project_and_its_lock() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     python, pip, packages = conda["dependencies"]
     assert conda["name"] == PROJECT["name"]
-    assert Requirement(python).specifier == SpecifierSet(PROJECT["requires-python"])
+    # Binder knows a Python by "=" and a number. For any other words it takes one of its own.
+    version = re.fullmatch(r"python=(3\.\d+)", python)
+    assert version
+    assert f"{version[1]}.0" in SpecifierSet(PROJECT["requires-python"])
     assert pip == "pip"
     assert packages == {"pip": ["--requirement requirements.lock"]}
-    assert os.access(ROOT / "postBuild", os.X_OK)
+    assert not [name for name in ("binder", ".binder") if (ROOT / name).exists()], "read instead"
+
+
+def test_binder_s_last_step_installs_the_proxy_as_locked_and_nobody_else_does() -> None:
+    script = ROOT / "postBuild"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/bin/sh\n")
+    [proxy] = [line for line in script.read_text().splitlines() if "binder.lock" in line]
+    assert {"--no-deps", "--require-hashes"} <= set(proxy.split())
+    lab = make(ROOT, "--dry-run", "--always-make", "lab").stdout
+    assert "requirements.lock" in lab
+    assert "binder.lock" not in lab
 
 
 def test_the_dev_container_has_a_python_of_the_project_and_sets_the_course_up() -> None:
