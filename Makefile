@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
 PEERS := $(VENV)/peers
 BROWSER := $(VENV)/browser
+HUB := $(VENV)/hub
 NODE_MODULES := tests/clients/node/node_modules
 
 # A virtual environment works only where it was made, and only while its Python exists. So its
@@ -47,7 +48,7 @@ clients: server $(CLIENTS)/openai2/ready $(NODE_MODULES)/ready ## Run other peop
 			tests/clients/test_*.py tests/clients/$$each $(ARGS) || exit; \
 	done
 
-browser: server $(BROWSER)/ready ## Run every notebook in JupyterLab in a real browser (CHROMIUM=path)
+browser: server $(BROWSER)/ready $(HUB)/ready ## Run every notebook in JupyterLab in a real browser (CHROMIUM=path)
 	$(BIN)/mypy --python-executable $(BROWSER)/bin/python --cache-dir .mypy_cache/browser \
 		tests/programs.py tests/exercise_source.py tests/browser/*.py
 	$(BROWSER)/bin/python -m pytest -W ignore tests/browser $(ARGS)
@@ -134,6 +135,13 @@ $(PEERS)/ready: benchmarks/requirements.lock $(STAMP)
 
 $(BROWSER)/ready: tests/browser/requirements.lock $(STAMP)
 	$(SEPARATE_ENVIRONMENT)
+
+# What a lab in a hub has besides the packages of every lab: a folder for its PYTHONPATH.
+$(HUB)/ready: binder.lock $(STAMP)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(@D) \
+		--only-binary :all: --no-deps --require-hashes --requirement $<
+	@touch $@
 
 define SEPARATE_ENVIRONMENT
 @echo 'Setting up $(@D), once, in about a minute.'

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from made_lab import MadeLab, made_lab
+from programs import ROOT
 
+USER = "/user/me/"
+PROXY = ROOT / ".venv" / "hub"  # what binder.lock adds to the lab's packages
 NAMES = ["google-chrome", "google-chrome-stable", "chromium", "chromium-browser"]
 ON_MACOS = [
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -65,4 +68,17 @@ def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeLab]:
 def own_lab(tmp_path: Path) -> Iterator[MadeLab]:
     """A lab that nobody has used."""
     with made_lab(tmp_path / "lab") as running:
+        yield running
+
+
+@pytest.fixture
+def lab_in_a_hub(tmp_path: Path) -> Iterator[MadeLab]:
+    """A lab as a hub has it: its paths below a user's, and jupyter-server-proxy beside it."""
+    environment = {
+        "JUPYTERHUB_SERVICE_PREFIX": USER,
+        "PYTHONPATH": str(PROXY),
+        "JUPYTER_PATH": str(PROXY / "share" / "jupyter"),
+        "JUPYTER_CONFIG_PATH": str(PROXY / "etc" / "jupyter"),
+    }
+    with made_lab(tmp_path / "lab", f"--ServerApp.base_url={USER}", **environment) as running:
         yield running

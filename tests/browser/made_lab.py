@@ -30,19 +30,19 @@ END_SECONDS = 10
 class MadeLab:
     """A `make lab` that runs, with the two addresses that it has printed."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str, **environment: str) -> None:
         """Start it; whatever Jupyter keeps, it keeps in this folder."""
         self.home = home
         for plugin, settings in SETTINGS.items():
             file = home / f"config/lab/user-settings/@jupyterlab/{plugin}.jupyterlab-settings"
             file.parent.mkdir(parents=True)
             file.write_text(json.dumps(settings))
-        options = ["--no-browser", f"--port={free_port()}"]
-        options += [f"--FileCheckpoints.checkpoint_dir={home / 'checkpoints'}"]
+        checkpoints = f"--FileCheckpoints.checkpoint_dir={home / 'checkpoints'}"
+        options = ("--no-browser", f"--port={free_port()}", checkpoints, *options)
         self.process = subprocess.Popen(
             ["make", "lab", f"ARGS={' '.join(options)}"],
             cwd=ROOT,
-            env=self._environment(),
+            env=self._environment() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -110,10 +110,10 @@ def listening(process: psutil.Process) -> list[int]:
 
 
 @contextmanager
-def made_lab(home: Path) -> Iterator[MadeLab]:
+def made_lab(home: Path, *options: str, **environment: str) -> Iterator[MadeLab]:
     """Run `make lab`; when it has ended, the notebooks are what they were."""
     before = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
-    running = MadeLab(home)
+    running = MadeLab(home, *options, **environment)
     try:
         yield running
         running.end()
