@@ -112,6 +112,21 @@ def test_it_leads_to_the_server_that_runs_or_will(
     assert hub.restate_ui()["port"] == 9071
 
 
+def test_nothing_goes_to_a_server_that_is_somebody_else_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = server.up()
+    told = hub.restate_ui()
+    assert told["mappath"](path="/query") == "/query"
+    monkeypatch.setattr(server, "_named", lambda: replace(ours, admin="http://127.0.0.1:9071"))
+    with pytest.raises(tour.TourError, match=f"at port {ours.ports[1]}. Restart the lab"):
+        told["mappath"](path="/query")
+    monkeypatch.undo()
+    monkeypatch.setenv("TOUR_HOME", str(tmp_path))
+    with pytest.raises(tour.TourError, match="Restart the lab"):
+        told["mappath"](path="/query")
+
+
 # ---- what is rewritten
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from tour import server
+from tour.errors import TourError
 from tour.process import LOOPBACK, Server, shown
 
 __all__ = ["address", "restate_ui"]
@@ -53,9 +54,22 @@ def address(running: Server) -> str:
 
 
 def restate_ui() -> dict[str, Any]:
-    """Return what jupyter-server-proxy is to know: the port, and what becomes of the answers."""
+    """Return what jupyter-server-proxy is to know: the port, and what becomes of the answers.
+
+    It keeps the port for as long as the lab runs. If the server has had to take another one, that
+    port is somebody else's, and nothing is passed on.
+    """
+    port = server.ports()[1]
+
+    def if_it_is_ours(path: str) -> str:
+        running = server.running()
+        if running is None or running.ports[1] != port:
+            raise TourError(f"No server of this learner's is at port {port}. Restart the lab.")
+        return path
+
     return {
-        "port": server.ports()[1],
+        "port": port,
+        "mappath": if_it_is_ours,
         "request_headers_override": {"Accept-Encoding": "identity"},
         "rewrite_response": _move,
         "launcher_entry": {"title": "Restate UI", "path_info": "restate/ui/"},
