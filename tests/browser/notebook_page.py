@@ -83,7 +83,7 @@ class NotebookPage:
         """Restart the kernel and run all cells, as far as it comes."""
         self.clear()
         self.choose("Kernel", "Restart Kernel and Run All Cells…")
-        self.page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+        self.page.get_by_role("button", name="Confirm Kernel Restart").click()
         return self._ran()
 
     def _ran(self) -> list[ShownCell]:
