@@ -8,6 +8,7 @@ outlives a killed kernel: a line without an end is a try that was cut off.
 import asyncio
 import atexit
 import base64
+import os
 import sqlite3
 import time
 from collections import defaultdict
@@ -17,7 +18,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 
 from tour import install
 
@@ -139,12 +139,16 @@ def _execute(statement: str, *values: str | float | None) -> int:
 
 
 def _database() -> sqlite3.Connection:
-    return _open(install.home() / "attempts.db")
+    return _open(os.environ.get("TOUR_HOME"))
 
 
 @cache
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the file for all threads: SQLite serialises them, and processes wait for each other."""
+def _open(_home: str | None) -> sqlite3.Connection:
+    """Open the file of a home for all threads: SQLite serialises them, and processes wait.
+
+    Once a home, for every try at a step asks for it.
+    """
+    path = install.home() / "attempts.db"
     path.touch()
     path.chmod(0o600)  # what errors say is private, and SQLite's other files are made like this one
     database = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
