@@ -1,9 +1,8 @@
 """The exercises of notebook 9."""
 
-import json
 from typing import Any
 
-from tour import api
+from tour.exercises.evidence import calls_on, state_of
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
 
@@ -31,12 +30,11 @@ def _all_is_in_the_journal(journal: Journal, result: Any) -> str | None:
 
 
 def _failed_turns_leave_nothing(journal: Journal, result: Any) -> str | None:
-    target = journal.target.replace("'", "''")
-    rows = api.query(f"select completion_result from sys_invocation where target = '{target}'")
+    rows = calls_on(journal)
     answered = sum(row.get("completion_result") == "success" for row in rows)
     if answered == len(rows):
         return "No turn of this conversation has failed: run the cell as it is given."
-    asked = [item["content"] for item in _remembered(target) if item.get("role") == "user"]
+    asked = [item["content"] for item in _remembered(journal) if item.get("role") == "user"]
     if len(asked) > answered:
         return (
             f"{answered} turns were answered, and the state has {len(asked)} questions: {asked}. "
@@ -49,14 +47,9 @@ def _failed_turns_leave_nothing(journal: Journal, result: Any) -> str | None:
     return None
 
 
-def _remembered(target: str) -> list[dict[str, Any]]:
-    """Return the items of every list that the state of the target's key has."""
-    service, _, rest = target.partition("/")
-    key = rest.rpartition("/")[0]
-    rows = api.query(
-        f"select value_utf8 from state where service_name = '{service}' and service_key = '{key}'"
-    )
-    lists = [kept for row in rows if isinstance(kept := json.loads(row["value_utf8"]), list)]
+def _remembered(journal: Journal) -> list[dict[str, Any]]:
+    """Return the items of every list that the state of the invocation's key has."""
+    lists = [kept for kept in state_of(journal).values() if isinstance(kept, list)]
     return [item for kept in lists for item in kept if isinstance(item, dict)]
 
 

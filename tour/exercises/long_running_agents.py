@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tour import api, records
+from tour import records
+from tour.exercises.evidence import calls_on, reads_state
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
 
@@ -30,9 +31,7 @@ def _naps(journal: Journal, result: Any) -> str | None:
 
 
 def _rings_once(journal: Journal, result: Any) -> str | None:
-    target = journal.target.replace("'", "''")
-    rows = api.query(f"select id from sys_invocation where target = '{target}' order by created_at")
-    sets = [records.read(row["id"]) for row in rows]
+    sets = [records.read(row["id"]) for row in calls_on(journal)]
     if len(sets) < SETS:
         return "Set the same alarm twice, and once more after it has rung."
     sent = [{step.id for step in each.entries if step.kind == "send"} for each in sets]
@@ -43,17 +42,9 @@ def _rings_once(journal: Journal, result: Any) -> str | None:
         return f"It was set {len(sets) - 1} times before it rang, and rings more than once."
     if not last - first:
         return "Once it has rung, it cannot be set again: who forgets that it is set?"
-    if not _reads_state(journal):
+    if not reads_state(journal):
         return "Whether it is set is in the memory of a process, and gone with it."
     return None
-
-
-def _reads_state(journal: Journal) -> bool:
-    rows = api.query(
-        f"select index from sys_journal where id = '{journal.id}' "
-        f"and entry_type in ('Command: GetEagerState', 'Command: GetLazyState')"
-    )
-    return bool(rows)
 
 
 EXERCISES = {

@@ -1,9 +1,9 @@
 """The exercises of notebook 3."""
 
-import json
 from typing import Any
 
 from tour import api
+from tour.exercises.evidence import calls_on, reads_state, state_of
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
 
@@ -12,43 +12,20 @@ __all__ = ["EXERCISES"]
 MOST = 6
 
 
-def _state(journal: Journal, name: str) -> Any:
-    """Return what the state of the invocation's key has under a name, None if nothing."""
-    service, _, rest = journal.target.replace("'", "''").partition("/")
-    key = rest.rpartition("/")[0]
-    rows = api.query(
-        f"select value_utf8 from state where service_name = '{service}' "
-        f"and service_key = '{key}' and key = '{name}'"
-    )
-    return json.loads(rows[0]["value_utf8"]) if rows else None
-
-
-def _reads_its_state(journal: Journal) -> bool:
-    rows = api.query(
-        f"select index from sys_journal where id = '{journal.id}' "
-        f"and entry_type in ('Command: GetEagerState', 'Command: GetLazyState')"
-    )
-    return bool(rows)
-
-
 def _results(journal: Journal) -> list[Any]:
     """Return what all calls on the invocation's key have returned, oldest first."""
-    target = journal.target.replace("'", "''")
-    rows = api.query(
-        f"select id from sys_invocation where target = '{target}' "
-        f"and completion_result = 'success' order by created_at"
-    )
-    return [api.output_of(row["id"]) for row in rows]
+    ended_well = [row for row in calls_on(journal) if row.get("completion_result") == "success"]
+    return [api.output_of(row["id"]) for row in ended_well]
 
 
 def _counts_in_its_state(journal: Journal, result: Any) -> str | None:
-    kept = _state(journal, "turns")
+    kept = state_of(journal).get("turns")
     if kept is None:
         return (
             "The state of this conversation has no `turns`: the count is in the memory of the "
             "process, and dies with it."
         )
-    if not _reads_its_state(journal):
+    if not reads_state(journal):
         return "`turns` is set but never read: the number comes from somewhere else."
     told = [each.get("turn") for each in _results(journal)]
     if told != list(range(1, len(told) + 1)):
@@ -59,7 +36,7 @@ def _counts_in_its_state(journal: Journal, result: Any) -> str | None:
 
 
 def _keeps_the_last_messages(journal: Journal, result: Any) -> str | None:
-    kept = _state(journal, "messages") or []
+    kept = state_of(journal).get("messages") or []
     if len(kept) > MOST:
         return f"{len(kept)} messages are kept, more than {MOST}."
     answers = [each["answer"] for each in _results(journal)]
