@@ -3,8 +3,8 @@
     python tests/campaigns/faults.py --faults 300 --seed 1
 
 Every agent runs as its own process, against a real restate-server and the offline model. In each
-round one of its documented calls is made, and one or two faults hit it at random moments. After
-the round:
+round one of its documented calls is made, and one fault or two hit it at random moments, every
+other time at the same one. After the round:
 
 - it has completed, with the answer, the steps and the state of an undisturbed run, unless two
   faults together have used up the tries of a model call, which are three: that is counted apart;
@@ -301,6 +301,8 @@ def play(world: World, number: int) -> tuple[list[str], list[str]]:
         expected = undisturbed(scenario, variant, f"reference-{len(world.reference)}")
         world.reference[scenario.path, variant] = expected
     moments = sorted(chance.uniform(0, expected.seconds) for _ in chosen)
+    if chance.random() < 0.5:
+        moments = moments[:1] * len(chosen)  # two of them at once
     key = f"round-{number}"
     began = time.monotonic()
     invocation = begin(scenario, variant, key)
