@@ -30,7 +30,7 @@ from kernels import Kernel
 
 from tour import server
 
-DEFAULT = ("01", "02", "03", "05")
+DEFAULT = ("01", "02", "03", "05", "07", "08", "09", "10")
 LONGEST = 1.5  # seconds into a cell at which it is hit
 
 
