@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from serving import Serve
 
 import tour
-from tour import server
+from tour import api, server
 from tour.invocation import Invocation
 from tour.journal import State
 
@@ -150,6 +150,44 @@ async def test_a_failure_is_one_typed_error_without_a_page_of_traceback(serve: S
     assert invocation.journal.failure
     with pytest.raises(tour.InvocationFailed, match="no tea left"):
         await tour.call(run)
+
+
+async def test_a_call_that_ends_at_once_is_one_request_and_a_longer_one_is_one_invocation(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = restate.Service("InvocationAtOnce")
+    begun = []
+
+    @service.handler("wait")
+    async def wait(ctx: restate.Context, seconds: float) -> float:
+        begun.append(seconds)
+        print(f"waiting {seconds}")
+        await asyncio.sleep(seconds)
+        if not seconds:
+            raise restate.TerminalError("nothing to wait for", 422)
+        return seconds
+
+    asked = []
+    ingress = api.ingress
+
+    async def noting(method: str, path: str, **options: Any) -> Any:
+        asked.append(path)
+        return await ingress(method, path, **options)
+
+    monkeypatch.setattr(api, "ingress", noting)
+    serve(service)
+    quick = await tour.call(wait, 0.001)
+    assert (quick.result, quick.journal.status) == (0.001, "completed")
+    with pytest.raises(tour.InvocationFailed, match="nothing to wait for") as failed:
+        await tour.call(wait, 0)
+    assert failed.value.status == 422
+    assert asked == ["/InvocationAtOnce/wait"] * 2
+
+    slow = await tour.call(wait, 0.6)
+    assert (slow.result, slow.id) == (0.6, tour.latest(wait).id)
+    assert asked[2:] == ["/InvocationAtOnce/wait", "/InvocationAtOnce/wait/send"]
+    assert begun == [0.001, 0, 0.6]
+    assert capsys.readouterr().out == "waiting 0.001\nwaiting 0\nwaiting 0.6\n"
 
 
 async def test_what_restate_does_not_know_is_a_failure_with_404(serve: Serve) -> None:

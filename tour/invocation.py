@@ -2,24 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import quote
-from uuid import uuid4
 
 import httpx
-from restate.handler import Handler, handler_from_callable
+from restate.handler import handler_from_callable
 
 from tour import api, attempts, output, records
 from tour.errors import InvocationFailed, Refused, TourError
 from tour.journal import Journal, Step
 from tour.patience import Patience, within
+from tour.request import AnyDefinition, AnyHandler, Request
 from tour.timeline import Timeline
 
 __all__ = ["Finished", "Invocation", "approve", "call", "latest", "reject", "send"]
-
-AnyHandler = Callable[..., Awaitable[Any]]
-AnyDefinition = Handler[Any, Any]
 
 
 class Recorded:
@@ -100,10 +95,7 @@ class Invocation(Recorded):
         finally:
             waiting.cancel()
             output.show(self.id)
-        reply = waiting.result()
-        if reply.is_error:
-            raise InvocationFailed(self.target, api.message_of(reply), reply.status_code)
-        return self.definition.handler_io.output_serde.deserialize(reply.content)
+        return _result_in(waiting.result(), self.target, self.definition)
 
     async def until(self, what: str, *, tries: int = 1, timeout: float = 30) -> None:
         """Wait until a step of this name has begun, or until the invocation is in this state.
@@ -164,26 +156,7 @@ async def send(handler: AnyHandler, arg: Any = None, key: str | None = None) -> 
         InvocationFailed: Restate does not accept it; with the server's message and status.
         TourError: the handler needs a key, or takes none; or the argument is not what it takes.
     """
-    definition: AnyDefinition = handler_from_callable(handler)
-    parts = _address(definition, key)
-    target = "/".join(parts)
-    path = "".join(f"/{quote(part, safe='')}" for part in parts) + "/send"
-    # The key lets a send be repeated when the server dies before it has answered.
-    headers = {} if definition.kind == "workflow" else {"idempotency-key": uuid4().hex}
-    try:
-        body = _encoded(definition, arg)
-    except (AttributeError, TypeError, ValueError) as error:
-        taken = definition.handler_io.input_type
-        wanted = getattr(taken and taken.annotation, "__name__", "what can be JSON")
-        raise TourError(f"{target} takes {wanted}, not {arg!r}.") from error
-    if body:
-        headers["content-type"] = definition.handler_io.content_type
-    reply = await api.ingress("POST", path, content=body, headers=headers)
-    if reply.is_error:
-        raise InvocationFailed(target, api.message_of(reply), reply.status_code)
-    invocation = Invocation(reply.json()["invocationId"], target, definition)
-    output.claim(invocation.id)
-    return invocation
+    return await _sent(Request(handler, arg, key))
 
 
 async def call(
@@ -193,8 +166,41 @@ async def call(
 
     Takes what `send` takes, and raises what `send` and `Invocation.result` raise.
     """
-    invocation = await send(handler, arg, key)
+    request = Request(handler, arg, key)
+    if request.repeatable and (finished := await _at_once(request)):
+        return finished
+    invocation = await _sent(request)
     return Finished(invocation, await invocation.result(timeout))
+
+
+async def _sent(request: Request) -> Invocation:
+    reply = await request.make("/send")
+    if reply.is_error:
+        raise InvocationFailed(request.target, api.message_of(reply), reply.status_code)
+    invocation = Invocation(reply.json()["invocationId"], request.target, request.definition)
+    output.claim(invocation.id)
+    return invocation
+
+
+async def _at_once(request: Request) -> Finished | None:
+    """Return the invocation if it finishes at once: that is one request, and a wait is two."""
+    asked = asyncio.ensure_future(request.make())
+    try:
+        if not await within(Patience.interval, asked):
+            return None
+    finally:
+        asked.cancel()
+    reply = asked.result()
+    invocation = reply.headers.get("x-restate-id", "")
+    output.show(invocation)
+    result = _result_in(reply, request.target, request.definition)
+    return Finished(Invocation(invocation, request.target, request.definition), result)
+
+
+def _result_in(reply: httpx.Response, target: str, definition: AnyDefinition) -> Any:
+    if reply.is_error:
+        raise InvocationFailed(target, api.message_of(reply), reply.status_code)
+    return definition.handler_io.output_serde.deserialize(reply.content)
 
 
 def latest(handler: AnyHandler) -> Invocation:
@@ -251,21 +257,3 @@ async def _awaited(invocation: Invocation) -> Step:
             raise TourError(f"{found.target} has completed: it waits for no approval.")
         await patience.check()
         await asyncio.sleep(0.02)
-
-
-def _address(definition: AnyDefinition, key: str | None) -> list[str]:
-    service = definition.service_tag
-    if service.kind == "service" and key is not None:
-        raise TourError(f"{service.name} is a service and takes no key; drop key={key!r}.")
-    if service.kind != "service" and not key:
-        kind = service.kind.replace("object", "virtual object")
-        raise TourError(f"{service.name} is a {kind}: say which one with key=…")
-    return [part for part in (service.name, key, definition.name) if part]
-
-
-def _encoded(definition: AnyDefinition, arg: Any) -> bytes:
-    """Encode an argument as the handler will read it; a dict may stand for a model."""
-    if isinstance(arg, dict | list):
-        return json.dumps(arg).encode()
-    encoded: bytes = definition.handler_io.input_serde.serialize(arg)
-    return encoded
