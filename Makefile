@@ -18,7 +18,7 @@ ifneq ($(MADE_BY),$(CURDIR) $(PYTHON))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help lab test check clients browser campaign versions bench notebooks lock pins clean server
+.PHONY: help lab test check clients browser campaign versions bench audit notebooks lock pins clean server
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,14 @@ bench: server $(PEERS)/ready ## Measure speed side by side with other engines (o
 		benchmarks/peers/prefect_flow.py
 	$(BIN)/python benchmarks/side_by_side.py $(ARGS)
 	$(BIN)/python benchmarks/first_answer.py
+
+audit: $(VENV)/ready ## Ask PyPI what is known against the locked dependencies
+	$(BIN)/python -m pip install --quiet --target $(VENV)/audit --upgrade pip-audit
+	PYTHONPATH=$(VENV)/audit $(BIN)/python -m pip_audit --strict --disable-pip --no-deps \
+		--progress-spinner off $(addprefix --requirement ,$(AUDITED)) $(ARGS)
+
+# What learners run, and what Binder and an installation without npm add to it.
+AUDITED = requirements.lock binder.lock tour/npm/node.lock
 
 notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python tests/exercise_source.py
