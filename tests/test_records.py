@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ from programs import begin, output
 from serving import Serve
 
 import tour
-from tour import install
+from tour import attempts, install
 from tour.invocation import Invocation
 from tour.journal import Journal
 
@@ -423,6 +424,23 @@ asyncio.run(main())
     tries = "print([t.error for t in question.journal.entries[1].attempts])"
     said = output(agent.format(slow=False, body=f"{answer}; {count}; {tries}"))
     assert said.splitlines() == ["1", "[[1], [2]]", "[None, None]"]
+
+
+async def test_threads_that_try_at_the_same_time_are_all_counted() -> None:
+    """Steps that are no coroutines run in threads. Unlocked, one note in sixty was an error."""
+    names = [f"inv_{uuid4().hex}" for _ in range(8)]
+
+    def note(invocation: str) -> None:
+        for step in range(500):
+            with attempts.noted(invocation, step):
+                attempts.model_calls_of(invocation)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert [*pool.map(note, names)] == [None] * len(names)
+    for name in names:
+        tries = attempts.tries_of(name)
+        assert [*tries] == [*range(500)]
+        assert all(one.ended and not one.error for [one] in tries.values())
 
 
 async def test_what_another_framework_served_was_not_counted(serve: Serve) -> None:

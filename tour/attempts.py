@@ -10,6 +10,7 @@ import atexit
 import base64
 import os
 import sqlite3
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 from tour import install
 
@@ -45,6 +47,9 @@ create table if not exists model_calls (invocation text, started real);
 create index if not exists tries_of on tries (invocation);
 create index if not exists model_calls_of on model_calls (invocation);
 """
+
+# Threads share a connection and its prepared statements, which must not be two threads' at once.
+_one_at_a_time = threading.Lock()
 
 current_invocation: ContextVar[str | None] = ContextVar("current_invocation", default=None)
 
@@ -100,7 +105,7 @@ def tries_of(invocation: str) -> dict[int, tuple[Attempt, ...]]:
     """Return the tries at each step of an invocation, by the step's number among its runs."""
     tries: dict[int, list[Attempt]] = defaultdict(list)
     query = "select step, started, ended, error from tries where invocation = ? order by id"
-    for step, started, ended, error in _database().execute(query, (invocation,)):
+    for step, started, ended, error in _rows(query, invocation):
         moment = None if ended is None else _moment(ended)
         tries[step].append(Attempt(_moment(started), moment, error))
     return {step: tuple(attempts) for step, attempts in tries.items()}
@@ -115,7 +120,7 @@ def note_awakeable(invocation: str, awakeable: str, runs: int) -> None:
 def awakeables_of(invocation: str) -> list[Awakeable]:
     """Return the awakeables of an invocation, in the order it made them."""
     query = "select id, noted, runs from made_awakeables where invocation = ? order by rowid"
-    rows = _database().execute(query, (invocation,))
+    rows = _rows(query, invocation)
     return [Awakeable(name, _moment(noted), runs) for name, noted, runs in rows]
 
 
@@ -127,7 +132,7 @@ def count_model_call(invocation: str) -> None:
 def model_calls_of(invocation: str) -> int:
     """Return how many requests an invocation has sent to the model."""
     query = "select count(*) from model_calls where invocation = ?"
-    return int(_database().execute(query, (invocation,)).fetchone()[0])
+    return int(_rows(query, invocation)[0][0])
 
 
 def _moment(seconds: float) -> datetime:
@@ -135,7 +140,13 @@ def _moment(seconds: float) -> datetime:
 
 
 def _execute(statement: str, *values: str | float | None) -> int:
-    return _database().execute(statement, values).lastrowid or 0
+    with _one_at_a_time:
+        return _database().execute(statement, values).lastrowid or 0
+
+
+def _rows(query: str, invocation: str) -> list[tuple[Any, ...]]:
+    with _one_at_a_time:
+        return _database().execute(query, (invocation,)).fetchall()
 
 
 def _database() -> sqlite3.Connection:
@@ -144,10 +155,7 @@ def _database() -> sqlite3.Connection:
 
 @cache
 def _open(_home: str | None) -> sqlite3.Connection:
-    """Open the file of a home for all threads: SQLite serialises them, and processes wait.
-
-    Once a home, for every try at a step asks for it.
-    """
+    """Open the file of a home, once: every try at a step asks for it. Processes wait in SQLite."""
     path = install.home() / "attempts.db"
     path.touch()
     path.chmod(0o600)  # what errors say is private, and SQLite's other files are made like this one
