@@ -44,6 +44,14 @@ class Kernel:
     def __init__(self, **environment: str) -> None:
         """Start it, with more in its environment than the tests have."""
         self._context = copy_context()  # Jupyter's client keeps its event loop in there
+        try:
+            self._start(environment)
+        except RuntimeError:
+            # Between Jupyter's choice of a port and the kernel's start, somebody may take it.
+            self._close_loop()
+            self._start(environment)
+
+    def _start(self, environment: dict[str, str]) -> None:
         self.manager, self._client = self._context.run(
             start_new_kernel,
             cwd=str(ROOT),
@@ -59,6 +67,9 @@ class Kernel:
         """End it, whatever it does."""
         self._context.run(self._client.stop_channels)
         self._context.run(self.manager.shutdown_kernel, now=True)
+        self._close_loop()
+
+    def _close_loop(self) -> None:
         self._context.run(ensure_event_loop).close()
         asyncio.set_event_loop(None)
 
