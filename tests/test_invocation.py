@@ -168,13 +168,16 @@ async def test_a_call_that_ends_at_once_is_one_request_and_a_longer_one_is_one_i
         return seconds
 
     asked = []
-    ingress = api.ingress
 
-    async def noting(method: str, path: str, **options: Any) -> Any:
-        asked.append(path)
-        return await ingress(method, path, **options)
+    def noting(request: Callable[..., Any]) -> Callable[..., Any]:
+        async def noted(method: str, path: str, **options: Any) -> Any:
+            asked.append(path)
+            return await request(method, path, **options)
 
-    monkeypatch.setattr(api, "ingress", noting)
+        return noted
+
+    for name in ("ingress", "wait_for"):
+        monkeypatch.setattr(api, name, noting(getattr(api, name)))
     serve(service)
     quick = await tour.call(wait, 0.001)
     assert (quick.result, quick.journal.status) == (0.001, "completed")

@@ -17,7 +17,17 @@ from tour.asgi import LoopThread
 from tour.errors import Refused, TourError
 from tour.process import direct
 
-__all__ = ["Row", "admin", "attach", "ingress", "message_of", "output_of", "query", "query_async"]
+__all__ = [
+    "Row",
+    "admin",
+    "attach",
+    "ingress",
+    "message_of",
+    "output_of",
+    "query",
+    "query_async",
+    "wait_for",
+]
 
 Row = dict[str, Any]
 
@@ -50,10 +60,17 @@ async def ingress(method: str, path: str, **options: Any) -> httpx.Response:
 
 async def attach(invocation: str) -> httpx.Response:
     """Wait for an invocation, however long it takes, and return the response to it."""
-    path = f"/restate/invocation/{invocation}/attach"
+    return await wait_for("GET", f"/restate/invocation/{invocation}/attach")
+
+
+async def wait_for(method: str, path: str, **options: Any) -> httpx.Response:
+    """Send a request to the ingress, again when its connection breaks, and wait for the response.
+
+    However long it takes; `options` are those of `httpx.request`.
+    """
     while True:
         try:
-            asked = _thread().submit(_once("ingress", "GET", path, timeout=None))
+            asked = _thread().submit(_once("ingress", method, path, timeout=None, **options))
             return await asyncio.wrap_future(asked)
         except httpx.TransportError:
             await asyncio.sleep(0.1)

@@ -86,8 +86,10 @@ class Invocation(Recorded):
             TourError: it is paused, it fails in the same way again and again, nobody serves it,
                 or it has not completed after `timeout` seconds.
         """
+        return await self._result_of(asyncio.ensure_future(api.attach(self.id)), timeout)
+
+    async def _result_of(self, waiting: "asyncio.Future[httpx.Response]", timeout: float) -> Any:
         patience = Patience(self.id, self.target, timeout)
-        waiting = asyncio.ensure_future(api.attach(self.id))
         try:
             while not await within(patience.interval, waiting):
                 output.show(self.id)
@@ -167,14 +169,21 @@ async def call(
     Takes what `send` takes, and raises what `send` and `Invocation.result` raise.
     """
     request = Request(handler, arg, key)
-    if request.repeatable and (finished := await _at_once(request)):
-        return finished
-    invocation = await _sent(request)
-    return Finished(invocation, await invocation.result(timeout))
+    if not request.repeatable:
+        invocation = await _sent(request)
+        return Finished(invocation, await invocation.result(timeout))
+    answer = asyncio.ensure_future(request.call())
+    try:
+        if await within(Patience.interval, answer):
+            return _at_once(request, answer.result())
+        invocation = await _sent(request)  # the same one: this is how we learn its id
+        return Finished(invocation, await invocation._result_of(answer, timeout))
+    finally:
+        answer.cancel()
 
 
 async def _sent(request: Request) -> Invocation:
-    reply = await request.make("/send")
+    reply = await request.send()
     if reply.is_error:
         raise InvocationFailed(request.target, api.message_of(reply), reply.status_code)
     invocation = Invocation(reply.json()["invocationId"], request.target, request.definition)
@@ -182,15 +191,7 @@ async def _sent(request: Request) -> Invocation:
     return invocation
 
 
-async def _at_once(request: Request) -> Finished | None:
-    """Return the invocation if it finishes at once: that is one request, and a wait is two."""
-    asked = asyncio.ensure_future(request.make())
-    try:
-        if not await within(Patience.interval, asked):
-            return None
-    finally:
-        asked.cancel()
-    reply = asked.result()
+def _at_once(request: Request, reply: httpx.Response) -> Finished:
     invocation = reply.headers.get("x-restate-id", "")
     output.show(invocation)
     result = _result_in(reply, request.target, request.definition)

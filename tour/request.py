@@ -39,24 +39,28 @@ class Request:
         self.repeatable = self.definition.kind != "workflow"
         self._path = "".join(f"/{quote(part, safe='')}" for part in parts)
         # The key lets a request be repeated when the server dies before it has answered.
-        self._headers = {"idempotency-key": uuid4().hex} if self.repeatable else {}
+        headers = {"idempotency-key": uuid4().hex} if self.repeatable else {}
         try:
-            self._body = _encoded(self.definition, arg)
+            body = _encoded(self.definition, arg)
         except (AttributeError, TypeError, ValueError) as error:
             taken = self.definition.handler_io.input_type
             wanted = getattr(taken and taken.annotation, "__name__", "what can be JSON")
             raise TourError(f"{self.target} takes {wanted}, not {arg!r}.") from error
-        if self._body:
-            self._headers["content-type"] = self.definition.handler_io.content_type
+        if body:
+            headers["content-type"] = self.definition.handler_io.content_type
+        self._sent: dict[str, Any] = {"content": body, "headers": headers}
 
-    async def make(self, how: str = "") -> httpx.Response:
-        """Return the handler's answer; with "/send" as `how`, only the invocation's id.
+    async def send(self) -> httpx.Response:
+        """Return Restate's answer that it has accepted the request, with the invocation's id.
 
         Raises:
             TourError: no connection, or no answer within 10 seconds.
         """
-        path, headers = self._path + how, self._headers
-        return await api.ingress("POST", path, content=self._body, headers=headers)
+        return await api.ingress("POST", f"{self._path}/send", **self._sent)
+
+    async def call(self) -> httpx.Response:
+        """Return the handler's answer, however long it takes."""
+        return await api.wait_for("POST", self._path, **self._sent)
 
 
 def _address(definition: AnyDefinition, key: str | None) -> list[str]:
