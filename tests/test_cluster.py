@@ -89,6 +89,7 @@ def test_the_command_says_so_in_one_sentence(home: Path) -> None:
     assert "has 3 nodes, not 2: " in ran.stderr
 
 
+@pytest.mark.slow
 def test_it_lives_beside_the_one_server_and_ends_with_it(home: Path) -> None:
     one = server.up()
     first, second = tour("up", "--nodes", "3"), tour("up", "--nodes", "3")
@@ -138,6 +139,7 @@ def test_an_agent_takes_requests_of_its_own_cluster_alone(
         agent.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
     nodes: dict[str, Server], monkeypatch: pytest.MonkeyPatch
@@ -184,6 +186,7 @@ async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
     endpoint.stop()
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_sentence(nodes: dict[str, Server]) -> None:
     cluster.down()
     port = nodes["node-2"].ports[0]

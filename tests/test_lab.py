@@ -101,6 +101,7 @@ def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab
     assert left == {"jupyter_cookie_secret"}
 
 
+@pytest.mark.slow
 def test_a_server_that_ran_before_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOUR_HOME", str(home))
     before = server.up()
