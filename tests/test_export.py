@@ -217,10 +217,11 @@ def in_flight(
     def begin() -> str:
         _, register, call = commands(installed)
         shell(register, _9070=restate_ports.admin, _9080=port)
-        model.latency = 0.3
+        model.latency = 1.5  # of the first call, so that there is time to set the second's
         sent = shell(call.replace("/run ", "/run/send "), _8080=restate_ports.ingress)
-        until(lambda: model.calls == 2)
+        until(lambda: model.calls == 1)
         model.latency = 30
+        until(lambda: model.calls == 2)
         return str(sent["invocationId"])
 
     return begin
