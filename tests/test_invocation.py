@@ -19,6 +19,7 @@ import tour
 from tour import api, server
 from tour.invocation import Invocation
 from tour.journal import State
+from tour.patience import Patience
 
 pytestmark = pytest.mark.anyio
 
@@ -513,15 +514,16 @@ async def test_time_runs_out_with_the_state_and_the_next_step(serve: Serve) -> N
     await tour.latest(run).kill()
 
 
+@pytest.mark.parametrize("looks", [0, 2], ids=["before its id is known", "after"])
 async def test_a_server_killed_during_the_wait_comes_back(
-    serve: Serve, capsys: pytest.CaptureFixture[str]
+    serve: Serve, capsys: pytest.CaptureFixture[str], looks: int
 ) -> None:
     service = restate.Service("InvocationServerDies")
     begun = threading.Event()
 
     async def slow() -> None:
         begun.set()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
 
     @service.handler("run")
     async def run(ctx: restate.Context) -> str:
@@ -532,6 +534,7 @@ async def test_a_server_killed_during_the_wait_comes_back(
     serve(service)
     waiting = asyncio.create_task(tour.call(run))
     await asyncio.to_thread(begun.wait, 10)
+    await asyncio.sleep(looks * Patience.interval)
     os.kill(server.pid(), signal.SIGKILL)
     finished = await waiting
     assert finished.result == "done"
