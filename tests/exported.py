@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tour
-from tour import api
+from tour import server
 
 __all__ = ["alone", "register"]
 
@@ -34,7 +34,7 @@ def register(port: int) -> None:
     end = time.monotonic() + 20
     while True:
         try:
-            api.admin("POST", "/deployments", json=body)
+            server.request("POST", "/deployments", json=body)
         except tour.TourError:
             assert time.monotonic() < end, "it does not listen"
             time.sleep(0.05)

@@ -14,7 +14,7 @@ import httpx
 import psutil
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from tour import lab
+from tour.home import course
 
 __all__ = ["Lab", "run_in"]
 
@@ -27,15 +27,12 @@ class Lab:
         self.home = home
         self.env = os.environ | {
             "TOUR_HOME": str(home),
-            "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-            "JUPYTER_CONFIG_DIR": str(home / "config"),
-            "JUPYTER_DATA_DIR": str(home / "data-of-jupyter"),
-            "PYTHONPATH": str(lab.NOTEBOOKS.parent),
+            "PYTHONPATH": str(course().parent),
             "PYTHONUNBUFFERED": "1",
         }
         self.said: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tour.cli", "lab", "--no-browser", *arguments],
+            [sys.executable, "-m", "tour", "lab", str(home / "copy"), "--no-browser", *arguments],
             env=self.env,
             cwd=home,
             stdout=subprocess.PIPE,
@@ -60,7 +57,7 @@ class Lab:
         """Return its processes, and the server's, which belongs to nobody."""
         mine = psutil.Process(self.process.pid).children(recursive=True)
         record = json.loads((self.home / "server.json").read_text())
-        return [*mine, psutil.Process(record["pid"])]
+        return [*mine, psutil.Process(record["tour"]["pid"])]
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and its last line."""
@@ -72,13 +69,13 @@ class Lab:
             self.process.send_signal(signal.SIGTERM)
         self.process.wait(30)
         self.stdout.close()
-        subprocess.run([sys.executable, "-m", "tour.cli", "down"], env=self.env, check=True)
+        subprocess.run([sys.executable, "-m", "tour", "down"], env=self.env, check=True)
 
 
 def run_in(kernel: str, home: Path, code: str) -> str:
     """Run code in a kernel of the lab, as the browser would; return what it printed."""
     client = BlockingKernelClient()
-    client.load_connection_file(str(home / "runtime" / f"kernel-{kernel}.json"))
+    client.load_connection_file(str(home / "jupyter" / "runtime" / f"kernel-{kernel}.json"))
     client.start_channels()
     printed = []
     try:

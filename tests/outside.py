@@ -1,13 +1,15 @@
 """A service as other programs reach it: over the ingress, with nothing of the tour between."""
 
+import sys
 from functools import cache
 from typing import Any
 
 import httpx
+import pytest
 
 from tour import server
 
-__all__ = ["get", "post"]
+__all__ = ["attach", "get", "post", "set_for_servers"]
 
 
 @cache
@@ -25,3 +27,14 @@ def post(path: str, json: Any = None, **options: Any) -> httpx.Response:
 def get(path: str) -> Any:
     """Return the answer to a request, once there is one."""
     return _client().get(f"{server.ensure().ingress}/{path}").raise_for_status().json()
+
+
+async def attach(invocation: str) -> httpx.Response:
+    """Wait for an invocation, however long it takes, and return the answer to that."""
+    return await server.wait_for("GET", f"/restate/invocation/{invocation}/attach")
+
+
+def set_for_servers(patch: pytest.MonkeyPatch, **settings: str) -> None:
+    """Start every server from now on with these variables as well."""
+    for name, value in settings.items():
+        patch.setitem(sys.modules["tour.server.process"].LEAN, name, value)

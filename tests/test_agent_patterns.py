@@ -15,7 +15,7 @@ from exercise_source import NOTEBOOKS, solutions, stub
 from outside import post
 
 import tour
-from tour import api
+from tour import server
 from tour.exercises import Verdict
 from tour.export import load
 
@@ -48,7 +48,7 @@ def nothing_left(teams: ModuleType) -> Iterator[None]:
     tour.offline.reset()
     for row in unfinished(teams):
         with suppress(tour.TourError):  # it may have ended with the one that called it
-            api.admin("PATCH", f"/invocations/{row['id']}/kill")
+            server.request("PATCH", f"/invocations/{row['id']}/kill")
 
 
 def services_of(module: ModuleType) -> list[Any]:
@@ -56,9 +56,9 @@ def services_of(module: ModuleType) -> list[Any]:
     return [value for value in vars(module).values() if isinstance(value, kinds)]
 
 
-def unfinished(teams: ModuleType) -> list[api.Row]:
+def unfinished(teams: ModuleType) -> list[server.Row]:
     names = ", ".join(f"'{service.name}'" for service in services_of(teams))
-    return api.query(UNFINISHED.format(names))
+    return server.query(UNFINISHED.format(names))
 
 
 def attempts(run: Any) -> list[int]:
@@ -129,7 +129,7 @@ def test_the_playground_knows_the_defaults(teams: ModuleType) -> None:
         "SupportDesk": teams.Question,
     }
     for service, model in inputs.items():
-        schema = json.dumps(api.admin("GET", f"/services/{service}/openapi").json())
+        schema = json.dumps(server.request("GET", f"/services/{service}/openapi").json())
         for default in model().model_dump().values():
             assert json.dumps({"default": default})[1:-1] in schema
 
@@ -452,7 +452,7 @@ async def test_a_model_that_never_names_anybody_ends(
 
 async def test_a_specialist_is_added_while_the_router_runs(teams: ModuleType) -> None:
     deployed = "select deployment_id from sys_service where name = 'AgentRouter'"
-    before = api.query(deployed)
+    before = server.query(deployed)
     late = teams.specialist("LateSpecialist", "Respond with 'ring' or 'knock'.")
     endpoint = tour.serve(late)
     card = {"name": "LateSpecialist", "skills": "Doors and bells."}
@@ -460,7 +460,7 @@ async def test_a_specialist_is_added_while_the_router_runs(teams: ModuleType) ->
     run = await tour.call(teams.answer, {"message": "The bell is silent"})
     endpoint.stop()
     assert run.journal.steps == [LIST, CHOOSE, "LateSpecialist/run"]
-    assert (run.result, api.query(deployed)) == ("ring", before)
+    assert (run.result, server.query(deployed)) == ("ring", before)
     listed = (await tour.call(teams.list_agents, key="support")).result
     assert listed == teams.SKILLS | {"LateSpecialist": "Doors and bells."}
 
@@ -506,11 +506,11 @@ async def test_who_answered_last_has_the_next_message(
     key = uuid4().hex
     assert await talk(teams, key, *messages) == [[f"Ask {n}" for n in turn] for turn in steps]
     kept = f"select key, value_utf8 from state where service_key = '{key}'"
-    state = {row["key"]: json.loads(row["value_utf8"]) for row in api.query(kept)}
+    state = {row["key"]: json.loads(row["value_utf8"]) for row in server.query(kept)}
     assert state["last_agent_name"] == steps[-1][-1]
     assert [each["content"] for each in state["messages"][::2]] == messages
     await tour.call(teams.forget, key=key)
-    assert api.query(kept) == []
+    assert server.query(kept) == []
 
 
 async def test_keys_are_apart(teams: ModuleType) -> None:
@@ -557,7 +557,7 @@ async def test_a_turn_that_fails_leaves_no_trace(teams: ModuleType) -> None:
     with pytest.raises(tour.InvocationFailed) as failure:
         await run.result()
     assert failure.value.status == 401
-    assert api.query(f"select key from state where service_key = '{key}'") == []
+    assert server.query(f"select key from state where service_key = '{key}'") == []
 
 
 # ---- the exercises

@@ -17,12 +17,13 @@ import restate
 from exercise_source import NOTEBOOKS, solutions, stub
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
+from outside import attach
 from programs import output
 from restate.ext.openai import DurableRunner, durable_function_tool, restate_context
 from serving import Serve
 
 import tour
-from tour import api, server
+from tour import server
 from tour.export import export, load
 
 pytestmark = pytest.mark.anyio
@@ -128,7 +129,7 @@ async def test_the_documented_claim(agent: ModuleType, mails: list[str]) -> None
     run = tour.latest(agent.run_claim_agent)
     await run.until("suspended")
     await tour.approve(run)
-    reply = await api.attach(sent.json()["invocationId"])
+    reply = await attach(sent.json()["invocationId"])
     assert reply.json() == "Approved. Human approval: granted."
     [mail] = mails
     assert mail.startswith("Please review: ")
@@ -143,7 +144,7 @@ def test_the_snippets_make_three_services(agent: ModuleType) -> None:
 
 @pytest.mark.parametrize("service", DEFAULTS)
 def test_the_playground_knows_a_request(agent: ModuleType, service: str) -> None:
-    schema = json.dumps(api.admin("GET", f"/services/{service}/openapi").json())
+    schema = json.dumps(server.request("GET", f"/services/{service}/openapi").json())
     assert json.dumps({"default": DEFAULTS[service]})[1:-1] in schema
 
 

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tour import api, server
+from tour import server
 from tour.errors import TourError
 
 
@@ -18,9 +18,9 @@ def test_a_server_that_was_just_restarted_answers_every_query(_: int) -> None:
     server.up()
     end = time.monotonic() + 0.3  # it lost the connection to itself in the first tenth
     while time.monotonic() < end:
-        api.query("select id from sys_invocation limit 1")
+        server.query("select id from sys_invocation limit 1")
         assert (
-            api.query(
+            server.query(
                 "select id from sys_invocation where id = 'inv_10jdfoR4UvQV6wNzjmF4kPCqWXmfYRnYkd'"
             )
             == []
@@ -29,6 +29,6 @@ def test_a_server_that_was_just_restarted_answers_every_query(_: int) -> None:
 
 def test_a_server_that_takes_too_long_is_told_as_an_error_of_the_tour() -> None:
     server.up()
-    api.admin("GET", "/version")
+    server.request("GET", "/version")
     with pytest.raises(TourError, match="Restate does not answer: ReadTimeout"):
-        api.admin("GET", "/version", timeout=httpx.Timeout(10, read=1e-9))
+        server.request("GET", "/version", timeout=httpx.Timeout(10, read=1e-9))

@@ -17,14 +17,14 @@ import restate
 from documented import CLAIM_RULES
 from exercise_source import FOLDER
 from exported import alone, register
-from outside import post
+from outside import attach, post
 from serving import Serve
 
 import tour
-from tour import api
+from tour import server
+from tour.asgi import free_port
 from tour.export import export, load
 from tour.invocation import Invocation
-from tour.process import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ async def test_the_documented_call(agent: ModuleType, human: Human) -> None:
     awakeable_id = await human.asked()
     assert human.mails[0][0].startswith('Please review: {"reason":"Process my hospital bill')
     assert await asyncio.to_thread(answer, awakeable_id, "true") == 202
-    result = await api.attach(sent.json()["invocationId"])
+    result = await attach(sent.json()["invocationId"])
     assert result.json() == "Approved. Human approval: granted."
     assert tour.latest(agent.run).journal.steps == [*ASKED, "LLM call"]
 
@@ -108,7 +108,7 @@ async def test_one_mail_and_one_request_are_all_that_a_waiting_caller_needs(
 
 def test_the_playground_knows_the_default_claim(agent: ModuleType) -> None:
     for service in (CLAIM, IN_TIME, PAYMENT):
-        schema = json.dumps(api.admin("GET", f"/services/{service}/openapi").json())
+        schema = json.dumps(server.request("GET", f"/services/{service}/openapi").json())
         assert json.dumps({"default": PROMPT})[1:-1] in schema
 
 
@@ -468,13 +468,13 @@ async def test_a_deadline_does_not_move_when_the_agent_crashes(
     run = await tour.send(agent.run_in_time, {})
     await run.until("sla")
     sleeps = f"select entry_lite_json from sys_journal where id = '{run.id}' and name = 'sla'"
-    [before] = api.query(sleeps)
+    [before] = server.query(sleeps)
     endpoint.crash()
     monkeypatch.setattr(agent, "PATIENCE", timedelta(days=1))  # a new sleep would be this long
     serve(agent.in_time)
     assert await run.result(20) == "Rejected. Human approval: denied, nobody answered in time."
     assert "wake_up_time" in before["entry_lite_json"]
-    assert api.query(sleeps) == [before]
+    assert server.query(sleeps) == [before]
 
 
 # ---- exercises

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import tour
-from tour import api, server
+from tour import server
 from tour.export import load
 
 SECONDS = 10  # far below the time in which a handler that fails would give up
@@ -31,8 +31,8 @@ def agent() -> Iterator[ModuleType]:
     module = load("01")
     endpoint = tour.serve(module.weather)
     yield module
-    for row in api.query(UNFINISHED):
-        api.admin("PATCH", f"/invocations/{row['id']}/kill")
+    for row in server.query(UNFINISHED):
+        server.request("PATCH", f"/invocations/{row['id']}/kill")
     endpoint.stop()
 
 
@@ -42,9 +42,9 @@ def post(path: str, **body: Any) -> httpx.Response:
     try:
         reply = httpx.post(f"{server.ensure().ingress}/{path}", timeout=SECONDS, **body)
     except httpx.ReadTimeout:
-        pytest.fail(f"no answer: {api.query(UNFINISHED)}")
+        pytest.fail(f"no answer: {server.query(UNFINISHED)}")
     assert time.monotonic() - began < SECONDS
-    assert api.query(UNFINISHED) == []
+    assert server.query(UNFINISHED) == []
     return reply
 
 

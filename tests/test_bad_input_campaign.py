@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import tour
-from tour import api
+from tour import server
 from tour.asgi import AsgiServer, LoopThread
 
 CASES, SEED = 6, 1
@@ -78,7 +78,7 @@ def test_what_has_a_key_gets_its_requests_and_may_wait() -> None:
     assert not any(row.findings for row in rows), table(rows)
     assert [bool(row.counts["2xx"]) for row in rows] == [True, False]
     assert [bool(row.counts["waits"]) for row in rows] == [False, True]
-    assert not api.query("select id from sys_invocation where status != 'completed'")
+    assert not server.query("select id from sys_invocation where status != 'completed'")
 
 
 # ---- what it finds

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from faults import repeated
 
-from tour.attempts import Attempt
-from tour.journal import Journal, Step
+from tour.journal import Attempt, Journal, Step
 
 CAMPAIGNS = Path(__file__).parent / "campaigns"
 

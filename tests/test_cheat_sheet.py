@@ -16,7 +16,7 @@ from programs import ROOT
 from serving import Serve
 
 import tour
-from tour import api, server
+from tour import server
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ def promised(section: str) -> list[str]:
 
 
 def commands(invocation: str) -> list[str]:
-    entries = [row["entry_type"] for row in api.query(SHOWN.format(invocation))]
+    entries = [row["entry_type"] for row in server.query(SHOWN.format(invocation))]
     found = [entry.removeprefix("Command: ") for entry in entries if entry.startswith("Command")]
     return [command for command in found if command not in NO_STEPS]
 
@@ -65,8 +65,8 @@ def sheet(serve: Serve) -> Iterator[SimpleNamespace]:
         exec(DECORATED.format(decorator=decorator, name=name, body=body(section)), names)
     serve(*(names[name] for name in ("researcher", "chat", "review", "every")), asking)
     yield SimpleNamespace(**names)
-    for row in api.query("select id from sys_invocation where status != 'completed'"):
-        api.admin("PATCH", f"/invocations/{row['id']}/kill")
+    for row in server.query("select id from sys_invocation where status != 'completed'"):
+        server.request("PATCH", f"/invocations/{row['id']}/kill")
 
 
 async def test_every_line_in_a_handler_adds_what_the_sheet_says(sheet: SimpleNamespace) -> None:
@@ -90,7 +90,7 @@ async def somebody(sheet: SimpleNamespace, line: str) -> dict[str, str]:
     paused = await tour.send(sheet.wait_for_orders)
     if "$PAUSED" in line:
         await paused.until("running")
-        api.admin("PATCH", f"/invocations/{paused.id}/pause")
+        server.request("PATCH", f"/invocations/{paused.id}/pause")
         await paused.until("paused")
     run = await tour.send(asks)
     await run.until("suspended")
@@ -101,7 +101,7 @@ async def somebody(sheet: SimpleNamespace, line: str) -> dict[str, str]:
 def answer(line: str, ids: dict[str, str]) -> int:
     """Run a line in a shell, at the addresses of this test, and return the status it answers."""
     running = server.ensure()
-    [endpoint] = {row["endpoint"] for row in api.query(DEPLOYMENT)}
+    [endpoint] = {row["endpoint"] for row in server.query(DEPLOYMENT)}
     for usual, here in (
         ("localhost:8080", running.ingress),
         ("localhost:9070", running.admin),

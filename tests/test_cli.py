@@ -15,10 +15,10 @@ import openai
 import psutil
 import pytest
 
-from tour import install
+from tour import server
 
 ROOT = Path(__file__).parents[1]
-TOUR = [sys.executable, "-m", "tour.cli"]
+TOUR = [sys.executable, "-m", "tour"]
 NOBODY = "http://127.0.0.1:9"  # the discard port: nothing answers there
 
 
@@ -84,7 +84,7 @@ def test_up_status_and_down_may_each_be_said_twice(home: Path) -> None:
     first, second = tour("up", home=home), tour("up", home=home)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert first.stdout == second.stdout
-    assert install.VERSION in first.stdout
+    assert server.VERSION in first.stdout
     [running] = restate_servers(home)
     status = tour("status", home=home)
     assert status.returncode == 0

@@ -17,11 +17,11 @@ import pytest
 import restate
 
 import tour as learner
-from tour import api, cluster, lab, server
-from tour.asgi import AsgiServer
+from tour import lab, server
+from tour.asgi import LOOPBACK, AsgiServer
 from tour.endpoint import thread
 from tour.errors import TourError
-from tour.process import LOOPBACK, Server, process_of
+from tour.server import Server
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -51,16 +51,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("TOUR_HOME", str(home))
         yield home
         server.down()
-        cluster.down()
+        server.cluster.down()
 
 
 @pytest.fixture
 def nodes(home: Path) -> dict[str, Server]:
-    return cluster.up()
+    return server.cluster.up()
 
 
 def tour(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tour.cli", *arguments]
+    command = [sys.executable, "-m", "tour", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -78,8 +78,8 @@ def connections(node: Server, port: int) -> int:
 @pytest.mark.parametrize("number", [0, 1, 4, -3])
 def test_another_number_of_nodes_is_refused(home: Path, number: int) -> None:
     with pytest.raises(TourError, match=f"has 3 nodes, not {number}: "):
-        cluster.up(number)
-    assert cluster.nodes() == {}
+        server.cluster.up(number)
+    assert server.cluster.nodes() == {}
 
 
 def test_the_command_says_so_in_one_sentence(home: Path) -> None:
@@ -95,7 +95,7 @@ def test_it_lives_beside_the_one_server_and_ends_with_it(home: Path) -> None:
     first, second = tour("up", "--nodes", "3"), tour("up", "--nodes", "3")
     assert first.returncode == 0, first.stderr
     assert second.stdout == first.stdout
-    nodes = cluster.nodes()
+    nodes = server.cluster.nodes()
     assert list(nodes) == ["node-1", "node-2", "node-3"]
     for name, node in nodes.items():
         assert f"{name}: Restate {node.version} at {node.ingress}, its UI at {node.admin}" in (
@@ -107,7 +107,7 @@ def test_it_lives_beside_the_one_server_and_ends_with_it(home: Path) -> None:
 
     ended = tour("down")
     assert ended.stdout == "Stopped restate-server.\nStopped the cluster, which had 3 nodes.\n"
-    assert not any(process_of(each) for each in [one, *nodes.values()])
+    assert not any(each.process for each in [one, *nodes.values()])
     assert tour("down").stdout == "No restate-server of the tour runs.\n"
     assert tour("status").returncode == 1
 
@@ -121,7 +121,7 @@ def test_every_socket_listens_on_loopback_alone(nodes: dict[str, Server]) -> Non
 
 def test_its_private_key_is_nobody_else_s(nodes: dict[str, Server], home: Path) -> None:
     assert (home / "cluster" / "identity.pem").stat().st_mode & 0o777 == 0o600
-    assert cluster.identity().startswith("publickeyv1_")
+    assert server.cluster.identity().startswith("publickeyv1_")
 
 
 def test_an_agent_takes_requests_of_its_own_cluster_alone(
@@ -129,13 +129,13 @@ def test_an_agent_takes_requests_of_its_own_cluster_alone(
 ) -> None:
     use(nodes["node-1"], monkeypatch)
     guarded = restate.Service("ClusterGuarded")
-    for key in (cluster.identity(), ANOTHER_KEY):
+    for key in (server.cluster.identity(), ANOTHER_KEY):
         agent = AsgiServer(restate.app([guarded], identity_keys=[key]), thread())
         url = f"http://{LOOPBACK}:{agent.port}"
         assert httpx.get(f"{url}/discover").status_code == httpx.codes.UNAUTHORIZED
         refused = pytest.raises(TourError, match="401 Unauthorized")
         with refused if key == ANOTHER_KEY else nullcontext():
-            api.admin("POST", "/deployments", json={"uri": url, "force": True})
+            server.request("POST", "/deployments", json={"uri": url, "force": True})
         agent.stop()
 
 
@@ -175,7 +175,7 @@ async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
     status = tour("status")
     assert victim not in status.stdout
     assert "2 of 3 nodes run; `tour up --nodes 3` starts the others." in status.stdout
-    back = cluster.up()
+    back = server.cluster.up()
     assert [back[name] for name in nodes if name != victim] == survivors
     assert back[victim].ports == nodes[victim].ports
     assert back[victim].pid != nodes[victim].pid
@@ -188,7 +188,7 @@ async def test_a_node_dies_with_work_in_flight_and_all_of_it_finishes(
 
 @pytest.mark.slow
 def test_a_taken_port_is_one_sentence(nodes: dict[str, Server]) -> None:
-    cluster.down()
+    server.cluster.down()
     port = nodes["node-2"].ports[0]
     other = f"import socket; s = socket.create_server(('127.0.0.1', {port})); print(1); input()"
     with subprocess.Popen(
@@ -197,20 +197,19 @@ def test_a_taken_port_is_one_sentence(nodes: dict[str, Server]) -> None:
         assert taker.stdout
         taker.stdout.readline()
         with pytest.raises(TourError, match=f"port {port} of node-2 is taken"):
-            cluster.up()
+            server.cluster.up()
         taker.kill()
-    assert list(cluster.nodes()) == ["node-1"]
-    assert list(cluster.up()) == ["node-1", "node-2", "node-3"]
+    assert list(server.cluster.nodes()) == ["node-1"]
+    assert list(server.cluster.up()) == ["node-1", "node-2", "node-3"]
 
 
 @pytest.mark.parametrize("before", [True, False])
 def test_the_lab_ends_the_cluster_that_began_in_it(
-    nodes: dict[str, Server], monkeypatch: pytest.MonkeyPatch, before: bool
+    nodes: dict[str, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    monkeypatch.setattr(lab, "_trust_notebooks", lambda: None)
-    monkeypatch.setattr(lab, "_lab", lambda *_: 0)
+    monkeypatch.setattr("tour.lab.lab._lab", lambda *_: 0)
     with pytest.MonkeyPatch.context() as patch:
         if not before:
-            patch.setattr(cluster, "nodes", dict)  # as the lab finds it when it begins
-        assert lab.run([]) == 0
-    assert bool(cluster.nodes()) == before
+            patch.setattr("tour.server.cluster.nodes", dict)  # as the lab finds it when it begins
+        assert lab.run([], tmp_path / "copy") == 0
+    assert bool(server.cluster.nodes()) == before

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import tour
-from tour import api
+from tour import server
 from tour.asgi import AsgiServer
 from tour.endpoint import Endpoint, port_of, thread
 
@@ -104,13 +104,13 @@ async def test_the_app_is_plain_asgi_and_may_be_mounted_in_another(serve: Serve)
 
     serve(restate.Service("EndpointBeside"))  # the server is up, and the loop runs
     app = Starlette(routes=[Mount("/restate/v1", restate.app([mounted]))])
-    server = AsgiServer(app, thread(), 0)
-    body = {"uri": f"http://127.0.0.1:{server.port}/restate/v1", "force": True}
+    beside = AsgiServer(app, thread(), 0)
+    body = {"uri": f"http://127.0.0.1:{beside.port}/restate/v1", "force": True}
     try:
-        await asyncio.to_thread(api.admin, "POST", "/deployments", json=body)
+        await asyncio.to_thread(server.request, "POST", "/deployments", json=body)
         assert (await tour.call(run, "Ada")).result == "mounted, Ada"
     finally:
-        server.stop()
+        beside.stop()
 
 
 # ---- refused
@@ -294,11 +294,11 @@ async def test_only_what_backs_off_in_these_services_is_resumed(serve: Serve) ->
     mine, theirs = [await tour.send(service.handlers["run"].fn) for service in (one, other)]
     for invocation in (mine, theirs):
         await invocation.until("backing-off")
-    before = api.query(tries.format(theirs.id))
+    before = server.query(tries.format(theirs.id))
     serve(one)
     await mine.result()
     assert await theirs.status() == "backing-off"
-    assert api.query(tries.format(theirs.id)) == before
+    assert server.query(tries.format(theirs.id)) == before
     serve(other)
     await theirs.result()
 
@@ -353,8 +353,8 @@ async def test_what_went_on_by_itself_needs_no_resuming(
 
     serve(service)
     finished = await tour.call(run)
-    monkeypatch.setattr(api, "query", lambda _: [{"id": finished.id}])
+    monkeypatch.setattr(server, "query", lambda _: [{"id": finished.id}])
     serve(service)
-    monkeypatch.setattr(api, "query", lambda _: [{"id": "inv_that_is_none"}])
+    monkeypatch.setattr(server, "query", lambda _: [{"id": "inv_that_is_none"}])
     with pytest.raises(tour.TourError, match="400"):
         serve(service)

@@ -15,10 +15,10 @@ from outside import post
 from serving import Serve
 
 import tour
-from tour import api
+from tour import server
 from tour.endpoint import thread
 from tour.export import load
-from tour.patience import Patience
+from tour.invocation import Patience
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +86,7 @@ async def test_the_documented_calls(agent: ModuleType) -> None:
         reply.json() == "Hotel booked for Lisbon. Car booked for Lisbon. Flight booked for Lisbon."
     )
     for path, given in (("ErrorHandlingAgent", asked), ("BookingWithRollbackAgent", wanted)):
-        schema = api.admin("GET", f"/services/{path}/openapi").text
+        schema = server.request("GET", f"/services/{path}/openapi").text
         assert all(f'"default":"{value}"' in schema for value in given.values())
 
 
@@ -124,7 +124,7 @@ async def test_bad_input_is_refused_at_once(
     reply = post(path, **body)
     assert reply.json()["code"] == reply.status_code
     assert reply.status_code in {status, 400}
-    assert api.query(UNFINISHED) == []
+    assert server.query(UNFINISHED) == []
     assert tour.offline.calls == 0
 
 
@@ -408,7 +408,7 @@ async def test_a_step_that_outlives_the_abort_timeout_is_run_again_and_again(ser
     await sent.until("paused")
     assert sent.journal.attempts("charge card") == [3]
     assert sent.journal.entries[0].ended is None
-    [reason] = api.query(
+    [reason] = server.query(
         f"select event_json from sys_journal_events where id = '{sent.id}' "
         f"and event_type = 'Paused'"
     )
@@ -585,7 +585,7 @@ async def test_an_absence_uses_up_the_tries_of_a_step_and_not_those_of_ask(
         await sent.until("LLM call")
         endpoint.crash()
         knocks = f"select retry_count from sys_invocation where id = '{sent.id}'"
-        while api.query(knocks)[0].get("retry_count", 0) < 5:
+        while server.query(knocks)[0].get("retry_count", 0) < 5:
             await asyncio.sleep(0.02)
         serve(service)
         await sent.until("completed")

@@ -25,10 +25,11 @@ import restate
 from exercise_source import NOTEBOOKS
 from programs import output
 
-from tour import api, export, server
+from tour import server
+from tour.asgi import free_port
 from tour.errors import TourError
-from tour.offline_model import OfflineModel
-from tour.process import free_port
+from tour.export import calls, export, load, source
+from tour.model import OfflineModel
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = [path.name[:2] for path in NOTEBOOKS]
@@ -40,7 +41,7 @@ Serve = Callable[..., "subprocess.Popen[str]"]
 
 
 def tour_export(number: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tour.cli", "export", number, str(folder)]
+    command = [sys.executable, "-m", "tour", "export", number, str(folder)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -87,9 +88,9 @@ def test_a_folder_with_anything_in_it_is_left_alone(
     sentence = f"{tmp_path} is not empty. Name a folder that is, or that is not there yet."
     assert (ran.returncode, ran.stderr) == (1, f"tour export: {sentence}\n")
     with pytest.raises(TourError, match=r"^.*kept is not empty"):
-        export.export("01", kept)
+        export("01", kept)
     with pytest.raises(TourError, match=r"^Cannot write to .*below: Not a directory"):
-        export.export("01", kept / "below")
+        export("01", kept / "below")
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     assert kept.read_text() == "mine"
 
@@ -100,9 +101,9 @@ def test_a_notebook_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert len(ran.stderr.splitlines()) == 1
     assert "There is no notebook '99'" in ran.stderr
     assert f"There are: {', '.join(NUMBERS)}." in ran.stderr
-    for unknown in ("1", "0*", "", "../01", "01_durable_execution"):
+    for unknown in ("0*", "", "../01", "01_durable_execution"):
         with pytest.raises(TourError, match=f"^There is no notebook {re.escape(repr(unknown))} "):
-            export.export(unknown, tmp_path)
+            export(unknown, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -258,8 +259,8 @@ def test_the_readme_calls_no_handler_that_the_ingress_refuses() -> None:
     half.handler("run")(handler)
     half.handler("secret", ingress_private=True)(handler)
     hidden.handler("run")(handler)
-    calls = export._calls([half, hidden])
-    assert calls == ["curl http://127.0.0.1:8080/Half/run -X POST"]
+    lines = calls([half, hidden])
+    assert lines == ["curl http://127.0.0.1:8080/Half/run -X POST"]
 
 
 @pytest.mark.timeout(180)
@@ -273,13 +274,15 @@ def test_every_call_of_the_readme_ends_or_waits(
     _, register, calls = commands(project)
     for service in shell(register, _9070=restate_ports.admin, _9080=port)["services"]:
         # What waits for a human is suspended at once, so that the test can tell.
-        api.admin("PATCH", f"/services/{service['name']}", json={"inactivity_timeout": "100ms"})
+        server.request(
+            "PATCH", f"/services/{service['name']}", json={"inactivity_timeout": "100ms"}
+        )
     sending = re.sub(r"^(curl http\S+)", r"\1/send", calls, flags=re.M).splitlines()
     sent = [shell(call, _8080=restate_ports.ingress)["invocationId"] for call in sending]
     ids = ", ".join(f"'{invocation}'" for invocation in sent)
     query = f"select target, status, completion_failure from sys_invocation where id in ({ids})"
-    until(lambda: {row["status"] for row in api.query(query)} <= {"completed", "suspended"})
-    assert not [row for row in api.query(query) if "completion_failure" in row]
+    until(lambda: {row["status"] for row in server.query(query)} <= {"completed", "suspended"})
+    assert not [row for row in server.query(query) if "completion_failure" in row]
 
 
 @pytest.mark.timeout(180)
@@ -371,7 +374,7 @@ def test_no_connection_ends_for_having_served_much(serve: Serve, port: int) -> N
 @pytest.fixture
 def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a notebook of which every cell is a snippet, and one that has none."""
-    monkeypatch.setattr(export, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr("tour.export.notebook.course", lambda: tmp_path)
     cells = [
         ("markdown", '# 7 · Say "hi"', []),
         ("code", "import tour", []),
@@ -395,7 +398,7 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_source_is_one_module_with_its_imports_first(notebooks: Path) -> None:
-    code = export.source("07")
+    code = source("07")
     assert code.startswith(
         "import json\nimport os\nfrom typing import TYPE_CHECKING, Any\n\n"
         "from pydantic import BaseModel, Field\n\nTEXT = "
@@ -410,21 +413,21 @@ def test_the_source_is_one_module_with_its_imports_first(notebooks: Path) -> Non
 
 
 def test_a_loaded_agent_is_a_module_of_its_own(notebooks: Path) -> None:
-    agent = export.load("07")
+    agent = load("07")
     assert agent.__name__ == "agent_07"
     assert agent.A(b=agent.B()).b.path == os.sep
-    assert export.load("07") is not agent
+    assert load("07") is not agent
 
 
 def test_what_cannot_be_loaded_is_said(notebooks: Path) -> None:
-    for do in (export.source, export.load):
+    for do in (source, load):
         with pytest.raises(TourError, match=r"^There is no notebook '99' in .*: 07, 08\.$"):
             do("99")
-        with pytest.raises(TourError, match=r"^Notebook 08 has no cell tagged `snippet`\.$"):
+        with pytest.raises(TourError, match=r"^08_made.ipynb has no cell tagged `snippet`\.$"):
             do("08")
     shutil.rmtree(notebooks)
     with pytest.raises(TourError, match=r"There are: none\.$"):
-        export.source("07")
+        source("07")
 
 
 def test_an_agent_is_loaded_quickly() -> None:

@@ -15,10 +15,13 @@ import restate
 from serving import Serve
 
 import tour
-from tour import hub, process, server
+from tour import server
+from tour.lab import restate_ui
+from tour.server import Server
 
-LOCAL = process.Server("http://127.0.0.1:8080", "http://127.0.0.1:9070")
-ELSEWHERE = process.Server("https://x.restate.cloud:8080", "https://me:secret@x.restate.cloud:9070")
+PREFIX = "JUPYTERHUB_SERVICE_PREFIX"  # as JupyterHub names it
+LOCAL = Server("http://127.0.0.1:8080", "http://127.0.0.1:9070")
+ELSEWHERE = Server("https://x.restate.cloud:8080", "https://me:secret@x.restate.cloud:9070")
 PATH = re.compile(r"""(.)/ui/[^"'`\s]*""")
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 JAVASCRIPT = {"Content-Type": "text/javascript"}
@@ -41,7 +44,7 @@ class Response:
 
 @pytest.fixture
 def in_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(hub.PREFIX, "/user/me/")
+    monkeypatch.setenv(PREFIX, "/user/me/")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def ui() -> Iterator[httpx.Client]:
 
 
 def passed_on(response: Response) -> Response:
-    hub.restate_ui()["rewrite_response"](response=response)
+    restate_ui()["rewrite_response"](response=response)
     return response
 
 
@@ -62,7 +65,7 @@ def passed_on(response: Response) -> Response:
 async def test_a_normal_lab_has_the_server_s_own_address(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv(hub.PREFIX, raising=False)
+    monkeypatch.delenv(PREFIX, raising=False)
     admin = server.up().admin
     tour.start()
     assert f"its UI at {admin}" in capsys.readouterr().out
@@ -85,9 +88,9 @@ async def test_in_a_hub_it_is_a_path_below_the_lab_s(
 
 @pytest.mark.usefixtures("in_a_hub")
 def test_a_server_elsewhere_keeps_its_address_in_a_hub() -> None:
-    assert hub.address(ELSEWHERE) == "https://x.restate.cloud:9070"
-    assert hub.address(LOCAL) == "/user/me/restate"
-    assert hub.address(replace(LOCAL, admin="http://localhost:9070")) == "/user/me/restate"
+    assert server.ui_of(ELSEWHERE.admin) == "https://x.restate.cloud:9070"
+    assert server.ui_of(LOCAL.admin) == "/user/me/restate"
+    assert server.ui_of("http://localhost:9070") == "/user/me/restate"
 
 
 # ---- what jupyter-server-proxy is told
@@ -96,29 +99,31 @@ def test_a_server_elsewhere_keeps_its_address_in_a_hub() -> None:
 def test_jupyter_server_proxy_finds_it_under_its_name() -> None:
     assert [*entry_points(group="jupyter_serverproxy_servers").names] == ["restate"]
     [point] = entry_points(group="jupyter_serverproxy_servers", name="restate")
-    assert point.load() is hub.restate_ui
+    assert point.load() is restate_ui
 
 
 def test_it_leads_to_the_server_that_runs_or_will(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert hub.restate_ui()["port"] == server.up().ports[1]
-    assert "command" not in hub.restate_ui()
+    assert restate_ui()["port"] == server.up().ports[1]
+    assert "command" not in restate_ui()
     monkeypatch.setenv("TOUR_HOME", str(tmp_path))
-    assert hub.restate_ui()["port"] == 9070
-    dead = '{"ingress": "http://127.0.0.1:8081", "admin": "http://127.0.0.1:9071", "pid": 0}'
+    assert restate_ui()["port"] == 9070
+    dead = '{"tour": {"ingress": "http://127.0.0.1:8081", "admin": "http://127.0.0.1:9071"}}'
     (tmp_path / "server.json").write_text(dead)
     assert server.running() is None
-    assert hub.restate_ui()["port"] == 9071
+    assert restate_ui()["port"] == 9071
 
 
 def test_nothing_goes_to_a_server_that_is_somebody_else_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = server.up()
-    told = hub.restate_ui()
+    told = restate_ui()
     assert told["mappath"](path="/query") == "/query"
-    monkeypatch.setattr(server, "_named", lambda: replace(ours, admin="http://127.0.0.1:9071"))
+    monkeypatch.setattr(
+        "tour.server.single._named", lambda: replace(ours, admin="http://127.0.0.1:9071")
+    )
     with pytest.raises(tour.TourError, match=f"at port {ours.ports[1]}. Restart the lab"):
         told["mappath"](path="/query")
     monkeypatch.undo()
@@ -176,7 +181,7 @@ def test_answers_of_the_api_are_left_alone(kind: str | None) -> None:
 
 
 def test_without_a_hub_the_proxy_is_at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(hub.PREFIX, raising=False)
+    monkeypatch.delenv(PREFIX, raising=False)
     assert (
         passed_on(Response(JAVASCRIPT, b'import "/ui/x.js"')).body == b'import "/restate/ui/x.js"'
     )

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from programs import ROOT
 
-from tour import install
+from tour import server
 from tour.errors import TourError
 
 pytestmark = pytest.mark.timeout(300)  # a slow connection is not a failure
 
 NO_SERVER = {"RESTATE_SERVER": ""}  # of their own: then there is nothing to install
-COMMAND = [sys.executable, "-c", "from tour.install import main; raise SystemExit(main())"]
+COMMAND = [sys.executable, "-m", "tour", "install"]
 
 
 def start(home: Path) -> "subprocess.Popen[str]":
@@ -36,7 +37,7 @@ def contents(home: Path) -> set[str]:
     return {path.name for path in home.iterdir()}
 
 
-SETTLED = {"install.lock", "logs", f"restate-server-{install.VERSION}"}
+SETTLED = {"install.lock", "logs", f"restate-server-{server.VERSION}"}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert max(progress) > 10, "it takes seconds, and should not pass them in silence"
     fetching_npm, installing, done = [line for line in lines if "so far" not in line]
     assert fetching_npm.startswith("No npm on this machine: fetching one from PyPI")
-    assert installing.startswith(f"Installing restate-server {install.VERSION} (80 MB")
-    assert done.startswith(f"restate-server {install.VERSION} installed in ")
+    assert installing.startswith(f"Installing restate-server {server.VERSION} (80 MB")
+    assert done.startswith(f"restate-server {server.VERSION} installed in ")
     yield home
     shutil.rmtree(home)  # 220 MB each, and pytest would keep it
 
@@ -70,7 +71,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def copy(installed: Path, home: Path) -> Iterator[Path]:
     """Return the binary of a copy of the installation, to be damaged."""
     shutil.copytree(installed, home)
-    found = install.binary()
+    found = server.binary()
     assert found
     yield found
     shutil.rmtree(home)
@@ -82,7 +83,7 @@ def copy(installed: Path, home: Path) -> Iterator[Path]:
 def test_it_is_private_whole_and_leaves_nothing_beside_it(installed: Path) -> None:
     assert contents(installed) == SETTLED
     assert installed.stat().st_mode & 0o777 == 0o700
-    folder = installed / f"restate-server-{install.VERSION}"
+    folder = installed / f"restate-server-{server.VERSION}"
     assert {"LICENSE", "NOTICE"} <= contents(folder)
 
 
@@ -90,7 +91,7 @@ def test_a_second_time_it_is_silent_and_quick(
     copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     began = time.monotonic()
-    assert install.install() == copy
+    assert server.install() == copy
     assert time.monotonic() - began < 3  # to unpack it takes longer
     assert capfd.readouterr() == ("", "")
 
@@ -109,7 +110,7 @@ def test_damage_is_noticed(copy: Path, damage: str) -> None:
         size.write_text(str(copy.stat().st_size))
     else:
         size.unlink()
-    assert install.binary() is None
+    assert server.binary() is None
 
 
 def test_a_killed_repair_is_done_by_one_of_two_that_come_after_it(copy: Path, home: Path) -> None:
@@ -120,12 +121,12 @@ def test_a_killed_repair_is_done_by_one_of_two_that_come_after_it(copy: Path, ho
         time.sleep(0.01)
     killed.kill()
     killed.communicate()
-    assert install.binary() is None
+    assert server.binary() is None
     with (home / "install.lock").open() as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its npm lives on, and holds the lock
 
     said = [process.communicate()[0] for process in [start(home), start(home)]]
-    assert install.binary() == copy, said
+    assert server.binary() == copy, said
     assert contents(home) == SETTLED
     assert sorted("installed in" in text for text in said) == [False, True], said
     assert any("Another process is installing" in text for text in said), said
@@ -147,7 +148,9 @@ def test_without_a_network_it_says_what_was_tried_and_what_to_do(
     )
     assert ran.returncode == 1
     what, tried, log, cure = ran.stderr.splitlines()
-    assert what.startswith(f"restate-server {install.VERSION} could not be installed: ")
+    assert what.startswith(
+        f"tour install: restate-server {server.VERSION} could not be installed: "
+    )
     assert "127.0.0.1:9" in what
     assert "ECONNREFUSED" in what
     assert " ci --ignore-scripts" in tried
@@ -161,15 +164,15 @@ def test_without_a_network_it_says_what_was_tried_and_what_to_do(
 def test_a_wrong_integrity_is_an_error_although_npm_exits_with_0(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = shutil.copytree(install._NPM, tmp_path / "npm")
+    data = shutil.copytree(ROOT / "tour" / "server" / "npm", tmp_path / "npm")
     lock = json.loads((data / "package-lock.json").read_text())
     for name, package in lock["packages"].items():
         if "-server-" in name:
             package["integrity"] = "sha512-" + "A" * 86 + "=="
     (data / "package-lock.json").write_text(json.dumps(lock))
-    monkeypatch.setattr(install, "_NPM", data)
+    monkeypatch.setattr("tour.server.installation._NPM", data)
     with pytest.raises(TourError, match="npm left out the server"):
-        install.install()
+        server.install()
     assert contents(home) == {"install.lock", "logs"}
 
 
@@ -177,7 +180,7 @@ def test_windows_is_sent_to_wsl2(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("platform.system", lambda: "Windows")
     monkeypatch.setattr("platform.machine", lambda: "AMD64")
     with pytest.raises(TourError, match=r"no restate-server for Windows AMD64.*WSL2"):
-        install.install()
+        server.install()
 
 
 def test_a_home_that_cannot_be_written_is_named(
@@ -186,13 +189,13 @@ def test_a_home_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     monkeypatch.setenv("TOUR_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(TourError, match=r"file/home \(Not a directory\): set TOUR_HOME"):
-        install.install()
+        server.install()
 
 
 def test_a_full_disk_is_named_before_anything_is_fetched(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(install, "_ROOM", shutil.disk_usage("/").total * 1000)
+    monkeypatch.setattr("tour.server.installation._ROOM", shutil.disk_usage("/").total * 1000)
     with pytest.raises(TourError, match=r"No space left on device.\nFree 600 MB there"):
-        install.install()
+        server.install()
     assert contents(home) == {"install.lock"}

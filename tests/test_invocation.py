@@ -16,10 +16,9 @@ from pydantic import BaseModel
 from serving import Serve
 
 import tour
-from tour import api, server
-from tour.invocation import Invocation
+from tour import server
+from tour.invocation import Invocation, Patience
 from tour.journal import State
-from tour.patience import Patience
 
 pytestmark = pytest.mark.anyio
 
@@ -177,8 +176,8 @@ async def test_a_call_that_ends_at_once_is_one_request_and_a_longer_one_is_one_i
 
         return noted
 
-    for name in ("ingress", "wait_for"):
-        monkeypatch.setattr(api, name, noting(getattr(api, name)))
+    for name in ("ask", "wait_for"):
+        monkeypatch.setattr(server, name, noting(getattr(server, name)))
     serve(service)
     quick = await tour.call(wait, 0.001)
     assert (quick.result, quick.journal.status) == (0.001, "completed")

@@ -25,14 +25,15 @@ import restate
 from exercise_source import NOTEBOOKS, read
 from exported import register
 from nbclient import NotebookClient
+from outside import set_for_servers
 from serving import Serve
 
 import tour
-from tour import api, install, process, server
-from tour.asgi import AsgiServer, LoopThread
+from tour import server
+from tour.asgi import AsgiServer, LoopThread, free_port
 from tour.export import export, source
-from tour.offline_model import OfflineModel, routes
-from tour.process import free_port
+from tour.home import home
+from tour.model import OfflineModel, build
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -53,7 +54,7 @@ class KeyedModel(OfflineModel):
         self.keys: set[str] = set()
 
     def start(self, port: int = 0) -> str:
-        app = routes.build(self)
+        app = build(self)
 
         async def noting(scope: Any, receive: Any, send: Any) -> None:
             self.keys |= {v.decode() for k, v in scope.get("headers", []) if k == b"authorization"}
@@ -73,8 +74,8 @@ class Place:
     def found(self, words: str) -> set[str]:
         """Return the tables and the files in which words occur, and the model's own record."""
         records = {"requests": repr(self.model.requests)}
-        tables = [row["table_name"] for row in api.query("show tables") if public(row)]
-        records |= {table: json.dumps(api.query(f"select * from {table}")) for table in tables}
+        tables = [row["table_name"] for row in server.query("show tables") if public(row)]
+        records |= {table: json.dumps(server.query(f"select * from {table}")) for table in tables}
         # The server shows the bytes of a value as they are in hexadecimal alone.
         wanted = (words, words.encode().hex())
         found = {name for name, text in records.items() if any(each in text for each in wanted)}
@@ -97,9 +98,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         patch.setenv("OPENAI_API_KEY", KEY)
         for name in LAB_SECRETS:  # a kernel has them, and may have to bring the server back
             patch.setenv(name, KEY)
-        for storage in ("WORKER__STORAGE", "LOG_SERVER"):  # else what is stored is unreadable
-            off = f"RESTATE_{storage}__ROCKSDB_DISABLE_WAL_COMPRESSION"
-            patch.setitem(process.LEAN, off, "true")
+        # Else what is stored is unreadable.
+        off = "RESTATE_{}__ROCKSDB_DISABLE_WAL_COMPRESSION"
+        readable = {off.format(each): "true" for each in ("WORKER__STORAGE", "LOG_SERVER")}
+        set_for_servers(patch, **readable)
         server.up()
         yield Place(home, model)
         server.down()
@@ -114,7 +116,7 @@ def test_the_server_does_not_get_it(place: Place) -> None:
 
 
 def said_by_tour(command: str) -> str:
-    line = [sys.executable, "-m", "tour.cli", command]
+    line = [sys.executable, "-m", "tour", command]
     ran = subprocess.run(line, capture_output=True, text=True, check=False)
     return ran.stdout + ran.stderr
 
@@ -183,7 +185,7 @@ def send_all(folder: Path, key: str) -> None:
 def come_to_rest(model: OfflineModel) -> None:
     """Wait until nobody asks the model any more."""
     calls = -1
-    while calls < model.calls or api.query(AT_WORK):
+    while calls < model.calls or server.query(AT_WORK):
         calls = model.calls
         time.sleep(0.5)
 
@@ -253,7 +255,7 @@ def executed(place: Place, cells: list[str]) -> str:
     """Run cells as the lab does, errors or not; return the notebook with all that they showed."""
     make: Any = nbformat.v4
     notebook = make.new_notebook(cells=[make.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=60, allow_errors=True).execute(cwd=str(install.home()))
+    NotebookClient(notebook, timeout=60, allow_errors=True).execute(cwd=str(home()))
     return str(nbformat.writes(notebook))  # type: ignore[no-untyped-call]
 
 

@@ -14,8 +14,8 @@ import pytest
 from labs import Lab, run_in
 
 from tour import lab, server
+from tour.asgi import free_port
 from tour.errors import TourError
-from tour.process import free_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -38,7 +38,7 @@ print((await tour.call(say, "hello")).result, sys.executable)
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    for name in ["home", "home/config", "home/runtime"]:
+    for name in ["home"]:
         (tmp_path / name).mkdir(mode=0o700)
     return tmp_path / "home"
 
@@ -69,7 +69,7 @@ def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab
     jupyter, ui = started.links()
     assert jupyter.path == f"/lab/tree/{lab.FIRST}"
     assert started.process.args[-1] == f"--port={jupyter.port}"  # type: ignore[index]
-    assert len(started.said) == 4, "JupyterLab talks"
+    assert len(started.said) == 5, "JupyterLab talks"
     token = {"token": jupyter.params["token"]}
     with httpx.Client(base_url=jupyter.copy_with(raw_path=b"/")) as browser:
         assert browser.get(jupyter.path).status_code == 302  # no token: to the login
@@ -77,11 +77,6 @@ def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab
         assert httpx.get(ui.join("/ui/")).status_code == 200
         notebook = browser.get(f"/api/contents/{lab.FIRST}", params=token).json()
         assert "survives a crash" in notebook["content"]["cells"][0]["source"]
-        assert all(
-            cell["metadata"]["trusted"]
-            for cell in notebook["content"]["cells"]
-            if cell["cell_type"] == "code"
-        )
         headers = {"authorization": f"token {token['token']}"}
         kernel = browser.post("/api/kernels", headers=headers).raise_for_status().json()["id"]
         terminal = browser.post("/api/terminals", headers=headers)
@@ -97,7 +92,7 @@ def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab
         time.sleep(0.1)
     assert started.ended() == (130, "restate-server stopped; its data stays.")
     assert gone(family)
-    left = {path.name for path in (started.home / "runtime").iterdir()}
+    left = {path.name for path in (started.home / "jupyter" / "runtime").iterdir()}
     assert left == {"jupyter_cookie_secret"}
 
 
@@ -147,6 +142,6 @@ def test_a_jupyterlab_that_fails_is_told_in_one_sentence(home: Path) -> None:
 def test_without_notebooks_it_says_where_to_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab, "NOTEBOOKS", tmp_path)
-    with pytest.raises(TourError, match=r"No notebooks in .*: run this in a clone of the course"):
+    monkeypatch.setattr("tour.lab.lab.course", lambda: tmp_path)
+    with pytest.raises(TourError, match=r"No notebooks in .*: install the course again"):
         lab.run([])

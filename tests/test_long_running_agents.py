@@ -12,9 +12,10 @@ from uuid import uuid4
 import httpx
 import pytest
 from exercise_source import NOTEBOOKS, solutions, stub
+from outside import attach
 
 import tour
-from tour import api, server
+from tour import server
 from tour.endpoint import Endpoint
 from tour.exercises import Verdict
 from tour.export import load
@@ -108,7 +109,7 @@ def runs(run: Any) -> list[str]:
 
 
 def state(service: str, key: str) -> dict[str, Any]:
-    rows = api.query(
+    rows = server.query(
         f"select key, value_utf8 from state "
         f"where service_name = '{service}' and service_key = '{key}'"
     )
@@ -289,7 +290,7 @@ async def test_an_answer_that_was_just_finished_is_kept(
     change = {"messages": before["messages"][:1], "current_task_id": first.id}
     body = {name: list(json.dumps(value).encode()) for name, value in change.items()}
     edit = {"object_key": key, "new_state": body}  # as it was before the report
-    api.admin("POST", "/services/CodingAgent/state", json=edit)
+    server.request("POST", "/services/CodingAgent/state", json=edit)
     tell(key, "Build a door.")
     assert follow(key, 4)[-1] == "done: Build a door."
     assert history(key) == [
@@ -339,7 +340,7 @@ async def test_a_step_hears_of_its_cancellation_while_the_line_is_up(
 ) -> None:
     """Longer than the inactivity timeout a running step cannot be interrupted."""
     try:
-        api.admin("PATCH", "/services/CodingTask", json={"inactivity_timeout": timeout})
+        server.request("PATCH", "/services/CodingTask", json={"inactivity_timeout": timeout})
         Hold.stage = "Plan"
         tell(key, "Build a bench.")
         pull(key, 0)
@@ -347,7 +348,7 @@ async def test_a_step_hears_of_its_cancellation_while_the_line_is_up(
         await task.until("Plan")
         await asyncio.sleep(0.3)
     finally:
-        api.admin("PATCH", "/services/CodingTask", json={"inactivity_timeout": "30m"})
+        server.request("PATCH", "/services/CodingTask", json={"inactivity_timeout": "30m"})
     await task.cancel()
     if state == "completed":
         await asyncio.sleep(0.3)
@@ -389,7 +390,7 @@ async def test_words_replay_at_the_point_where_they_were_heard(
     agent: ModuleType, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every wait is a replay here: a different order would be a journal mismatch (RT0016)."""
-    api.admin("PATCH", "/services/CodingTask", json={"inactivity_timeout": "0ms"})
+    server.request("PATCH", "/services/CodingTask", json={"inactivity_timeout": "0ms"})
     try:
         for number in range(5):
             Hold.stage = "Write"
@@ -401,7 +402,7 @@ async def test_words_replay_at_the_point_where_they_were_heard(
             assert tour.latest(agent.run_task).journal.errors == ()
             assert follow(key, 4 * number)[-1] == f"done: Build kite {number}."
     finally:
-        api.admin("PATCH", "/services/CodingTask", json={"inactivity_timeout": "30m"})
+        server.request("PATCH", "/services/CodingTask", json={"inactivity_timeout": "30m"})
 
 
 def test_nobody_at_work_hears_nothing(agent: ModuleType, key: str) -> None:
@@ -421,18 +422,18 @@ async def test_a_sleep_and_an_appointment_survive_the_server(agent: ModuleType) 
     await asleep.until("suspended")
     sent = post("restate/send/FollowUpAgent/run?delay=1s", {"seconds": 0}).json()
     timer = f"select entry_lite_json from sys_journal where id = '{asleep.id}' and name = 'a week'"
-    [before] = api.query(timer)
+    [before] = server.query(timer)
     pid = server.pid()
     assert pid
     os.kill(pid, signal.SIGKILL)
     assert await asleep.result() == 'You said: "My tea is hot."'
-    assert [before] == api.query(timer)
+    assert [before] == server.query(timer)
     assert asleep.journal.attempts("LLM call") == [1, 1]
     wakes = json.loads(before["entry_lite_json"])["Command"]["Sleep"]["wake_up_time"]
     [sleep] = [step for step in asleep.journal.entries if step.kind == "sleep"]
     assert sleep.ended
     assert sleep.ended.timestamp() * 1000 > wakes - 50  # the server's clocks: a millisecond, seen
-    assert (await api.attach(sent["invocationId"])).json() == 'You said: "My deadline is Friday."'
+    assert (await attach(sent["invocationId"])).json() == 'You said: "My deadline is Friday."'
 
 
 # ---- a cron
@@ -445,13 +446,13 @@ def hasty(agent: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return agent
 
 
-def ticks(key: str) -> list[api.Row]:
+def ticks(key: str) -> list[server.Row]:
     where = f"where target = 'CronJob/{key}/tick' order by created_at"
-    return api.query(f"select id, status, completion_result from sys_invocation {where}")
+    return server.query(f"select id, status, completion_result from sys_invocation {where}")
 
 
-def summaries(key: str) -> list[api.Row]:
-    return api.query(
+def summaries(key: str) -> list[server.Row]:
+    return server.query(
         f"select id, completion_failure from sys_invocation where target = 'MorningAgent/run' "
         f"and status = 'completed' and invoked_by_target = 'CronJob/{key}/tick' order by created_at"
     )
@@ -512,7 +513,7 @@ async def test_a_cron_can_be_started_again_with_another_interval(
     assert post(f"CronJob/{key}/start", {"every": 0.1, "prompt": "Summarise: A. B."}).json() is True
     await until_there_are(key, 1)
     assert post(f"CronJob/{key}/stop").json() is True
-    assert api.output_of(summaries(key)[0]["id"]) == "A."
+    assert server.output_of(summaries(key)[0]["id"]) == "A."
 
 
 # ---- a budget
@@ -605,7 +606,7 @@ def test_bad_input_is_refused_at_once(agent: ModuleType, key: str, path: str) ->
         assert reply.json()["message"]
         if body.get("content") == b"":
             assert reply.status_code == 400
-    assert not [row for row in api.query(UNFINISHED) if key in row["target"]]
+    assert not [row for row in server.query(UNFINISHED) if key in row["target"]]
     assert tour.offline.calls == 0
 
 
@@ -706,5 +707,5 @@ async def alarmed(names: dict[str, Any], key: str) -> None:
         for _ in range(times):
             await tour.call(names["alarm_set"], 0.15, key=key)
         rings = f"{UNFINISHED} and target = 'AlarmAgent/{key.replace(chr(39), chr(39) * 2)}/ring'"
-        while api.query(rings):
+        while server.query(rings):
             await asyncio.sleep(0.02)

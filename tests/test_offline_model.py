@@ -22,8 +22,7 @@ from pydantic import BaseModel
 
 from tour.asgi import AsgiServer, LoopThread
 from tour.errors import TourError
-from tour.offline_model import OfflineModel, Tokens
-from tour.offline_model.rules import NO_RULE
+from tour.model import NO_RULE, OfflineModel, Tokens
 
 WEATHER = {
     "name": "get_weather",

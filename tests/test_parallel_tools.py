@@ -19,7 +19,7 @@ from restate import InvocationRetryPolicy
 from serving import Serve
 
 import tour
-from tour import api, server
+from tour import server
 from tour.export import load
 from tour.journal import Journal, Step
 
@@ -51,8 +51,8 @@ def agent() -> Iterator[ModuleType]:
     services = [value for value in vars(module).values() if isinstance(value, restate.Service)]
     endpoint = tour.serve(*services)
     yield module
-    for row in api.query(UNFINISHED):
-        api.admin("PATCH", f"/invocations/{row['id']}/kill")
+    for row in server.query(UNFINISHED):
+        server.request("PATCH", f"/invocations/{row['id']}/kill")
     endpoint.stop()
 
 
@@ -115,7 +115,7 @@ def test_the_other_path_to_the_same_agent(agent: ModuleType) -> None:
 
 def test_the_playground_knows_the_defaults(agent: ModuleType) -> None:
     for target, sent in AGENTS.items():
-        schema = api.admin("GET", f"/services/{target.split('/')[0]}/openapi").text
+        schema = server.request("GET", f"/services/{target.split('/')[0]}/openapi").text
         assert all(f'"{field}"' in schema for field in sent)
         default = agent.Text().message if "analyze" in target else [*sent.values()][2 % len(sent)]
         assert json.dumps({"default": default}, separators=(",", ":"))[1:-1] in schema
@@ -147,7 +147,7 @@ def test_a_bad_body_is_refused_at_once(agent: ModuleType, target: str) -> None:
         assert reply.json()["message"]
     empty = httpx.post(url, timeout=10)
     assert (empty.status_code, "an empty request" in empty.text) == (400, True)
-    assert api.query(UNFINISHED) == []
+    assert server.query(UNFINISHED) == []
     assert tour.offline.calls == 0
 
 
@@ -523,7 +523,7 @@ async def test_asyncio_gather_fails_on_replay_twenty_times_of_twenty(serve: Serv
         await run.kill()
     ids = ", ".join(f"'{run.id}'" for run in runs)
     events = f"select id from sys_journal_events where id in ({ids}) and event_type = 'Paused'"
-    assert len(api.query(f"{events} and event_json like '%RT0016%'")) == 20
+    assert len(server.query(f"{events} and event_json like '%RT0016%'")) == 20
 
 
 @pytest.mark.anyio
@@ -566,8 +566,8 @@ async def test_a_wait_for_paused_ends_when_it_is_paused_between_two_looks(
     await run.until("paused")
     paused = run.journal
     looks = iter([replace(paused, status="running"), paused])
-    monkeypatch.setattr("tour.records.read", lambda _: next(looks))
-    monkeypatch.setattr("tour.patience.Patience.interval", 0)
+    monkeypatch.setattr("tour.invocation.invocation.read", lambda _: next(looks))
+    monkeypatch.setattr("tour.invocation.Patience.interval", 0)
     await run.until("paused")
     await run.kill()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from exercise_source import NOTEBOOKS, read
 
-from tour import cli, server
-from tour.offline_model import OfflineModel
+from tour import server
+from tour.model import OfflineModel
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,7 +27,7 @@ RUN_BY = {
 }
 
 
-INSTALL = ".venv/bin/python -c 'from tour import install; install.install()'"
+INSTALL = ".venv/bin/python -c 'from tour import server; server.install()'"
 
 
 def fences(language: str, page: Path = ROOT / "README.md") -> list[str]:
@@ -108,7 +108,7 @@ def test_the_table_of_notebooks_is_the_folder() -> None:
 
 def test_the_table_of_commands_is_the_command_line() -> None:
     shown = subprocess.run(
-        [sys.executable, "-m", cli.__name__, "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tour", "--help"], capture_output=True, text=True, check=True
     )
     known = re.findall(r"^    (\w+)  ", shown.stdout, re.MULTILINE)
     assert sorted(rows("`tour ")) == sorted(f"`tour {name}`" for name in known)

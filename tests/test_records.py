@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import re
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,9 +18,9 @@ from programs import begin, output
 from serving import Serve
 
 import tour
-from tour import attempts, install
+from tour.home import home
 from tour.invocation import Invocation
-from tour.journal import Journal
+from tour.journal import Journal, model_calls_of, noted, tries_of
 
 pytestmark = pytest.mark.anyio
 
@@ -432,13 +434,13 @@ async def test_threads_that_try_at_the_same_time_are_all_counted() -> None:
 
     def note(invocation: str) -> None:
         for step in range(500):
-            with attempts.noted(invocation, step):
-                attempts.model_calls_of(invocation)
+            with noted(invocation, step):
+                model_calls_of(invocation)
 
     with ThreadPoolExecutor(len(names)) as pool:
         assert [*pool.map(note, names)] == [None] * len(names)
     for name in names:
-        tries = attempts.tries_of(name)
+        tries = tries_of(name)
         assert [*tries] == [*range(500)]
         assert all(one.ended and not one.error for [one] in tries.values())
 
@@ -452,15 +454,14 @@ async def test_what_another_framework_served_was_not_counted(serve: Serve) -> No
 
     serve(service)
     finished = await tour.call(run)
-    from tour import attempts  # noqa: PLC0415
-
-    attempts._execute("delete from tries where invocation = ?", finished.id)
+    with closing(sqlite3.connect(home() / "attempts.db")) as file, file:
+        file.execute("delete from tries where invocation = ?", (finished.id,))
     assert finished.journal.steps == ["step"]
     with pytest.raises(tour.TourError, match="Nobody counted the tries at 'step'"):
         finished.journal.attempts("step")
     assert finished.journal.tries("step") == 1
-    assert (install.home() / "attempts.db").stat().st_mode & 0o077 == 0 or (
-        install.home().stat().st_mode & 0o077 == 0
+    assert (home() / "attempts.db").stat().st_mode & 0o077 == 0 or (
+        home().stat().st_mode & 0o077 == 0
     ), "others can read it"
 
 
@@ -510,7 +511,7 @@ def test_the_log_level_of_openai_stays_the_learner_s(anyio_backend: str) -> None
 import asyncio, os, restate, tour
 tour.start()
 from openai import AsyncOpenAI
-service = restate.Service("RecordsLogging" + os.environ["OPENAI_LOG"])
+service = restate.Service("RecordsLogging" + os.environ.get("OPENAI_LOG", ""))
 @service.handler("run")
 async def run(ctx: restate.Context) -> str:
     reply = await AsyncOpenAI(max_retries=0).chat.completions.create(

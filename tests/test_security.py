@@ -21,8 +21,8 @@ from labs import Lab, run_in
 from serving import Serve
 
 import tour
+from tour.asgi import LOOPBACK, free_port
 from tour.errors import TourError
-from tour.process import LOOPBACK, free_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -32,7 +32,7 @@ import json, os, subprocess, sys
 from pathlib import Path
 import tour
 from tour.export import export, load
-from tour.process import free_port
+from tour.asgi import free_port
 
 tour.start()
 agent = load("01")
@@ -41,7 +41,7 @@ assert (await tour.call(agent.run, {})).result
 folder, ports = Path(os.environ["TOUR_HOME"]) / "exported", [free_port(), free_port()]
 export("01", folder)
 environment = os.environ | {"PORT": str(ports[1])}
-model = [sys.executable, "-m", "tour.cli", "model", f"--port={ports[0]}"]
+model = [sys.executable, "-m", "tour", "model", f"--port={ports[0]}"]
 started = [subprocess.Popen(model, stdout=subprocess.DEVNULL)]
 started += [subprocess.Popen([sys.executable, "-I", "agent.py"], cwd=folder, env=environment)]
 print(json.dumps([endpoint.port, int(tour.offline.url.split(":")[2].split("/")[0]), *ports]))
@@ -112,8 +112,6 @@ def at_work() -> Iterator[AtWork]:
     with tempfile.TemporaryDirectory(prefix="tour-open-") as folder:
         home = Path(folder)
         home.chmod(0o755)  # as `mkdir` makes one: what is private in it is so by itself
-        for name in ["config", "runtime"]:
-            (home / name).mkdir(mode=0o700)
         running = Lab(home, f"--port={free_port()}")
         try:
             jupyter, ui = running.links()
@@ -121,9 +119,11 @@ def at_work() -> Iterator[AtWork]:
             made = httpx.post(jupyter.copy_with(raw_path=b"/api/kernels"), headers=headers)
             kernel = made.raise_for_status().json()["id"]
             own = json.loads(run_in(kernel, home, IN_A_KERNEL).splitlines()[-1])
-            connection = json.loads((home / "runtime" / f"kernel-{kernel}.json").read_text())
+            connection = json.loads(
+                (home / "jupyter" / "runtime" / f"kernel-{kernel}.json").read_text()
+            )
             channels = [port for name, port in connection.items() if name.endswith("_port")]
-            ingress = json.loads((home / "server.json").read_text())["ingress"]
+            ingress = json.loads((home / "server.json").read_text())["tour"]["ingress"]
             assert len(channels) == 5
             assert connection["curve_secretkey"]  # without, everybody here may listen in
             ports = {jupyter.port, ui.port, httpx.URL(ingress).port, *channels, *own}

@@ -19,9 +19,9 @@ import restate
 from programs import begin, output
 
 import tour
-from tour import api, install, records, server
-from tour import process as server_process
-from tour.process import LOOPBACK, is_free
+from tour import server
+from tour.asgi import LOOPBACK, is_free
+from tour.journal import newest
 
 UP = "from tour import server; print(server.up().pid)"
 
@@ -30,7 +30,7 @@ UP = "from tour import server; print(server.up().pid)"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty TOUR_HOME, whose server is gone afterwards."""
     monkeypatch.setenv("TOUR_HOME", str(tmp_path))
-    monkeypatch.setattr(server, "DEFAULT_PORTS", free_ports(2))
+    monkeypatch.setattr("tour.server.single.DEFAULT_PORTS", free_ports(2))
     yield tmp_path
     for process in servers_of(tmp_path):
         process.kill()
@@ -91,12 +91,12 @@ def impostor(port: int) -> Iterator[None]:
 def test_a_server_is_started_adopted_and_stopped(home: Path, tmp_path: Path) -> None:
     assert server.running() is None
     assert not server.down()
-    first = server.up()
+    wanted, first = server.ports(), server.up()
     assert server.up() == first == server.running()
-    assert first.ports == server.DEFAULT_PORTS
+    assert first.ports == wanted
     assert int(output(UP)) == first.pid
     assert server.pid() == first.pid
-    assert first.version == install.VERSION
+    assert first.version == server.VERSION
     assert [process.pid for process in servers_of(home)] == [first.pid]
 
     other = int(output(UP, TOUR_HOME=str(tmp_path / "other")))
@@ -110,8 +110,9 @@ def test_a_server_is_started_adopted_and_stopped(home: Path, tmp_path: Path) -> 
     kill(other)  # which down() has left alone
 
 
-def test_the_usual_ports_are_restate_s_own() -> None:
-    assert server.DEFAULT_PORTS == (8080, 9070)
+def test_the_usual_ports_are_restate_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOUR_HOME", str(tmp_path))
+    assert server.ports() == (8080, 9070)
 
 
 def test_processes_that_start_at_once_get_one_server(home: Path) -> None:
@@ -191,9 +192,9 @@ def test_a_death_goes_unnoticed_by_no_request(home: Path) -> None:
     server.up()
     for _ in range(2):
         os.kill(server.pid(), signal.SIGKILL)
-        assert api.query("select id from sys_invocation") == []
+        assert server.query("select id from sys_invocation") == []
         os.kill(server.pid(), signal.SIGKILL)
-        assert records.latest("Nobody/nothing") is None
+        assert newest("Nobody/nothing") is None
 
 
 def test_a_foreign_server_on_our_ports_is_not_adopted(
@@ -201,12 +202,12 @@ def test_a_foreign_server_on_our_ports_is_not_adopted(
 ) -> None:
     dead = server.up()
     kill(server.pid())
-    monkeypatch.setattr(server_process, "DYING_SECONDS", 0.1)
+    monkeypatch.setattr("tour.server.process.DYING_SECONDS", 0.1)
     ingress, admin = dead.ports
     with impostor(ingress), impostor(admin):
         ours = server.up()
         assert not {*ours.ports} & {*dead.ports}
-        assert ours.version == install.VERSION
+        assert ours.version == server.VERSION
         assert [process.pid for process in servers_of(home)] == [ours.pid]
 
 
@@ -246,9 +247,9 @@ def test_a_clock_that_is_set_does_not_make_a_server_strange(
 
 def test_taken_ports_are_left_alone_and_said_aloud(home: Path) -> None:
     code = """
-import tour
+import sys, tour
 from tour import server
-server.DEFAULT_PORTS = ({}, {})
+sys.modules["tour.server.single"].DEFAULT_PORTS = ({}, {})
 tour.start()
 print(server.up().ports)
 """
@@ -267,19 +268,20 @@ def test_another_restate_that_is_quicker_to_a_port_is_not_ours(
 ) -> None:
     code = "from tour import server; s = server.up(); print(s.pid, *s.ports)"
     other, *ports = map(int, output(code, TOUR_HOME=str(tmp_path / "other")).split())
-    monkeypatch.setattr(server, "DEFAULT_PORTS", tuple(ports))
+    monkeypatch.setattr("tour.server.single.DEFAULT_PORTS", tuple(ports))
     slow = tmp_path / "slow-to-die"
     slow.write_text(f"#!/bin/sh\nsleep 0.3\nexec {os.environ['RESTATE_SERVER']}\n")
     slow.chmod(0o755)
     monkeypatch.setenv("RESTATE_SERVER", str(slow))
     looks = iter([True, True])  # free a moment ago
-    is_free = server_process.is_free
-    monkeypatch.setattr(server, "is_free", lambda port: next(looks, False) or is_free(port))
+    monkeypatch.setattr(
+        "tour.server.single.is_free", lambda port: next(looks, False) or is_free(port)
+    )
     try:
         ours = server.up()
         assert ours.pid != other
         assert not {*ours.ports} & {*ports}
-        assert server_process.owns_its_ports(ours)
+        assert ours.owns_its_ports
     finally:
         kill(other)
 
@@ -304,8 +306,8 @@ def test_another_server_is_used_if_both_urls_name_it(
         monkeypatch.setenv("RESTATE_ADMIN_URL", f"{admin}/")
         named = server.up()
         assert (named.ingress, named.admin, named.pid) == (ingress, admin, None)
-        assert named.version == install.VERSION
-        assert api.query("select id from sys_invocation") == []
+        assert named.version == server.VERSION
+        assert server.query("select id from sys_invocation") == []
         assert servers_of(home) == []
         with pytest.raises(tour.TourError, match="No restate-server of the tour"):
             server.pid()

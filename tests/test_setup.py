@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NPM = ROOT / "tour" / "npm"
+NPM = ROOT / "tour" / "server" / "npm"
 CLIENTS = ROOT / "tests" / "clients"
 SEPARATE_LOCKS = [
     *sorted(CLIENTS.glob("*/requirements.lock")),

@@ -16,9 +16,10 @@ from typing import Any
 import httpx
 import pytest
 import restate
+from outside import set_for_servers
 from serving import Serve
 
-from tour import process, server
+from tour import server
 from tour.asgi import App, AsgiServer
 from tour.endpoint import thread
 
@@ -121,8 +122,8 @@ def signing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     key = base64.b64encode(ED25519 + secrets.token_bytes(32)).decode()
     pem.write_text(f"-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n")
     monkeypatch.setenv("TOUR_HOME", str(tmp_path))
-    monkeypatch.setitem(process.LEAN, SIGNING, str(pem))
-    monkeypatch.setitem(process.LEAN, "RESTATE_LOG_FILTER", "off,restate_service_client=info")
+    settings = {SIGNING: str(pem), "RESTATE_LOG_FILTER": "off,restate_service_client=info"}
+    set_for_servers(monkeypatch, **settings)
     server.up()
     try:
         log = (tmp_path / "logs" / "restate-server.log").read_text()

@@ -22,10 +22,10 @@ from outside import get, post
 from serving import Serve
 
 import tour
-from tour import api
+from tour import server
+from tour.asgi import free_port
 from tour.export import export, load
 from tour.invocation import Invocation
-from tour.process import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -60,12 +60,12 @@ def nothing_left(agents: ModuleType) -> Iterator[None]:
     yield
     tour.offline.reset()
     names = ", ".join(f"'{name}'" for name in api_names(agents))
-    for row in api.query(
+    for row in server.query(
         f"select id from sys_invocation where status != 'completed' "
         f"and target_service_name in ({names})"
     ):
         with suppress(tour.TourError):  # it may have ended with the one that called it
-            api.admin("PATCH", f"/invocations/{row['id']}/kill")
+            server.request("PATCH", f"/invocations/{row['id']}/kill")
 
 
 def api_names(agents: ModuleType) -> list[str]:
@@ -95,7 +95,7 @@ def puts_first(agents: ModuleType, patch: pytest.MonkeyPatch, said: dict[str, An
 def test_each_service_is_there_and_the_ticket_system_is_deployed_apart(agents: ModuleType) -> None:
     where = {
         each["name"]: each["deployment_id"]
-        for each in api.admin("GET", "/services").json()["services"]
+        for each in server.request("GET", "/services").json()["services"]
     }
     assert set(api_names(agents)) <= set(where)
     assert where["CRMService"] != where["ToolRouter"] == where["MultiAgentClaimApproval"]
@@ -139,7 +139,7 @@ def test_the_playground_knows_the_defaults(agents: ModuleType) -> None:
     routed: dict[str, Any] = {"message": "Why was I charged twice?", "userId": "user_12345"}
     services = ("MultiAgentClaimApproval", CLAIM), ("ToolRouter", routed)
     for service, defaults in services:
-        schema = json.dumps(api.admin("GET", f"/services/{service}/openapi").json())
+        schema = json.dumps(server.request("GET", f"/services/{service}/openapi").json())
         for name, value in defaults.items():
             assert f'"{name}": ' in schema
             assert json.dumps({"default": value})[1:-1] in schema
@@ -203,7 +203,7 @@ def test_bad_input_is_refused_at_once(agents: ModuleType, path: str, wrong: Any)
         assert reply.json()["message"]
         if not body:
             assert (reply.status_code, "JSON object" in reply.text) == (400, True), body
-    assert api.query(unfinished.format(path.split("/", maxsplit=1)[0])) == []
+    assert server.query(unfinished.format(path.split("/", maxsplit=1)[0])) == []
 
 
 # ---- other words than the notebook's
@@ -237,9 +237,9 @@ async def test_who_decides_depends_on_the_amount(
     parent, child = run.journal.walk()
     assert (parent.steps, parent.attempts(LLM)) == ([LLM, REVIEW, LLM], [1, 1])
     assert child.steps == ["awakeable", "request-review"]
-    [mail] = api.query(MAIL.format(child.id))
+    [mail] = server.query(MAIL.format(child.id))
     assert str(amount) in bytes_in(mail["entry_json"])
-    [row] = api.query(f"select invoked_by_id from sys_invocation where id = '{child.id}'")
+    [row] = server.query(f"select invoked_by_id from sys_invocation where id = '{child.id}'")
     assert row["invoked_by_id"] == run.id
 
 
@@ -278,7 +278,7 @@ async def test_a_message_finds_its_tool(
     if step == TICKET:
         _, child = run.journal.walk()
         assert child.steps == ["store ticket"]
-        assert api.output_of(child.id) in run.result
+        assert server.output_of(child.id) in run.result
 
 
 @pytest.mark.parametrize("message", ["It rains into my flat", "Hallo?", "The door is stuck"])
@@ -300,7 +300,7 @@ async def test_an_early_answer_comes_before_the_work(
     assert f"its reference is {reference}" in run.result
     by_id = [f"restate/attach/{reference}", f"restate/invocation/{reference}/attach"]
     tickets = [get(path) for path in by_id]
-    assert tickets == [api.output_of(reference)] * 2
+    assert tickets == [server.output_of(reference)] * 2
     assert stored == [message]
 
 
@@ -356,7 +356,7 @@ async def test_three_agents_judge_a_claim(
     parent, *children = run.journal.walk()
     assert parent.steps == [LLM, "EligibilityAgent/run", LLM, "FraudAgent/run", LLM]
     assert [child.steps for child in children] == [[LLM], [LLM]]
-    assert [api.output_of(child.id) for child in children] == [verdict, "low risk"]
+    assert [server.output_of(child.id) for child in children] == [verdict, "low risk"]
     assert run.llm_calls == tour.offline.calls == 5
     asked = [json.loads(tour.offline.requests[n]["messages"][1]["content"]) for n in (1, 3)]
     assert asked == [CLAIM | changes] * 2
@@ -751,11 +751,11 @@ async def test_the_question_over_http_starts_an_agent_for_each_retry(
 ) -> None:
     """What the exercise says of its stub."""
     counted = "select id from sys_invocation where target = 'EligibilityAgent/run'"
-    before = len(api.query(counted))
+    before = len(server.query(counted))
     await judged(agents, serve, "04.1", HTTP)
-    assert len(api.query(counted)) == before + 3
+    assert len(server.query(counted)) == before + 3
     await judged(agents, serve, "04.1", CALL)
-    assert len(api.query(counted)) == before + 4
+    assert len(server.query(counted)) == before + 4
 
 
 @pytest.mark.parametrize(
@@ -818,7 +818,7 @@ def test_the_exported_project_serves_them_all(agents: ModuleType, tmp_path: Path
             claim = post("SubWorkflowClaimAgent/run/send", {}).json()
             for waiting in (review, claim):
                 sql = f"select status from sys_invocation where id = '{waiting['invocationId']}'"
-                assert api.query(sql)[0]["status"] != "completed"
+                assert server.query(sql)[0]["status"] != "completed"
         finally:
             process.terminate()
         assert process.wait(10) == 0

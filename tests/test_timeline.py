@@ -11,8 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tour.journal import Attempt, Journal, Kind, State, Step
-from tour.timeline import Timeline, svg
+from tour.journal import Attempt, Journal, Kind, State, Step, Timeline, svg
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 TRY = "RuntimeError('no route')"

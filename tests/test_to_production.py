@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +18,7 @@ from programs import output
 from serving import Serve
 
 import tour
-from tour import api, server
+from tour import server
 from tour.asgi import AsgiServer
 from tour.endpoint import thread
 from tour.errors import Refused
@@ -53,7 +54,7 @@ def post(path: str, **content: Any) -> httpx.Response:
 
 def register(port: int, path: str = "") -> str:
     body = {"uri": f"http://127.0.0.1:{port}{path}", "force": True}
-    return str(api.admin("POST", "/deployments", json=body).json()["id"])
+    return str(server.request("POST", "/deployments", json=body).json()["id"])
 
 
 # ---- the agent
@@ -63,7 +64,7 @@ def test_the_call_of_its_readme_by_both_paths(agent: ModuleType) -> None:
     reply = post("/ParcelDesk/ask", json={"prompt": "Where is parcel 4711?"})
     assert (reply.status_code, reply.json()) == (200, "Parcel 4711 is in Lyon.")
     assert post("/restate/call/ParcelDesk/ask", json={}).json() == reply.json()
-    document = api.admin("GET", "/services/ParcelDesk/openapi").json()
+    document = server.request("GET", "/services/ParcelDesk/openapi").json()
     assert '"default": "Where is parcel 4711?"' in json.dumps(document)
 
 
@@ -173,10 +174,10 @@ async def test_a_run_whose_version_is_gone_can_be_moved(agent: ModuleType) -> No
     register(server_of_new.port)
     path = f"/invocations/{moved.id}"
     with pytest.raises(Refused, match="deployment id cannot be changed"):
-        api.admin("PATCH", f"{path}/resume?deployment=latest")
-    api.admin("PATCH", f"{path}/pause")
+        server.request("PATCH", f"{path}/resume?deployment=latest")
+    server.request("PATCH", f"{path}/pause")
     await moved.until("paused")
-    api.admin("PATCH", f"{path}/resume?deployment=latest")
+    server.request("PATCH", f"{path}/resume?deployment=latest")
     assert await moved.result() == "oldnew"
     server_of_new.stop()
 
@@ -191,14 +192,14 @@ async def test_a_deployment_is_deleted_only_by_force_and_force_asks_nothing(
     stranded = await tour.send(run, "x")
     await stranded.until("second")
     with pytest.raises(Refused) as refusal:
-        api.admin("DELETE", f"/deployments/{deployment}")
+        server.request("DELETE", f"/deployments/{deployment}")
     assert refusal.value.status == httpx.codes.NOT_IMPLEMENTED
-    api.admin("DELETE", f"/deployments/{deployment}?force=true")
+    server.request("DELETE", f"/deployments/{deployment}?force=true")
     assert await stranded.status() == "running"
     doomed.stop()
     failure = f"select last_failure from sys_invocation where id = '{stranded.id}'"
     end = time.monotonic() + 20
-    while "was forcefully removed" not in api.query(failure)[0].get("last_failure", ""):
+    while "was forcefully removed" not in server.query(failure)[0].get("last_failure", ""):
         assert time.monotonic() < end
         await asyncio.sleep(0.1)
     await stranded.kill()
@@ -262,9 +263,9 @@ async def test_what_a_codec_encrypts_and_what_it_does_not(agent: ModuleType) -> 
         )
     assert answer == "secret-of-a-request secret-of-a-failure"
     kept = _stored(tour.latest(calls).journal)
-    rows = api.query(
+    rows = server.query(
         f"select * from sys_invocation where id = '{tour.latest(calls).id}'"
-    ) + api.query("select * from state where service_name = 'ProductionCaller'")
+    ) + server.query("select * from state where service_name = 'ProductionCaller'")
     everything = kept + json.dumps(rows)
     legible = {
         word
@@ -433,7 +434,7 @@ async def test_exercise_2_wants_one_code_over_a_replay(
 
 def test_the_notebook_leaves_no_cluster_behind() -> None:
     sources = [cell.source for cell in code_cells(read(NOTEBOOK))]
-    ups = [n for n, source in enumerate(sources) if "--nodes 3" in source or "r.up()" in source]
+    ups = [n for n, s in enumerate(sources) if re.search(r"--nodes 3|cluster\.up\(\)", s)]
     [down] = [n for n, source in enumerate(sources) if "cluster.down()" in source]
-    assert len(ups) == 3  # the one server of the tour is among them
+    assert len(ups) == 2
     assert max(ups) < down

@@ -18,7 +18,7 @@ from kernels import Kernel
 from outside import post
 
 import tour
-from tour import api, server
+from tour import server
 from tour.endpoint import Endpoint
 from tour.export import load
 
@@ -85,7 +85,9 @@ def said(messages: list[dict[str, Any]], role: str = "user") -> list[str]:
 
 def entries(invocation: str) -> list[str]:
     """Return the kinds of all entries of a journal."""
-    rows = api.query(f"select entry_type from sys_journal where id = '{invocation}' order by index")
+    rows = server.query(
+        f"select entry_type from sys_journal where id = '{invocation}' order by index"
+    )
     return [row["entry_type"].removeprefix("Command: ") for row in rows]
 
 
@@ -104,7 +106,7 @@ def test_the_documented_session(agent: ModuleType, chat: str) -> None:
 def test_the_history_has_two_names(agent: ModuleType, key: str) -> None:
     say(key, "My name is Ada.")
     assert history(key, name="getHistory") == history(key) != []
-    handlers = api.admin("GET", "/services/Chat").json()["handlers"]
+    handlers = server.request("GET", "/services/Chat").json()["handlers"]
     kinds = {each["name"]: each["ty"] for each in handlers}
     assert kinds == {
         "message": "Exclusive",
@@ -116,7 +118,7 @@ def test_the_history_has_two_names(agent: ModuleType, key: str) -> None:
 
 @pytest.mark.parametrize("chat", CHATS)
 def test_the_playground_knows_a_message(agent: ModuleType, chat: str) -> None:
-    schema = api.admin("GET", f"/services/{chat}/openapi").text
+    schema = server.request("GET", f"/services/{chat}/openapi").text
     assert '"default":"My name is Ada."' in schema.replace(": ", ":")
 
 
@@ -186,9 +188,9 @@ def test_memory_outlives_the_kernel_and_the_server(agent: ModuleType, key: str) 
 def test_a_conversation_outlives_its_journals(agent: ModuleType, key: str) -> None:
     say(key, "My dog is Rex.")
     mine = f"select id from sys_invocation where target_service_key = '{key}'"
-    for row in api.query(mine):
-        api.admin("PATCH", f"/invocations/{row['id']}/purge")
-    assert api.query(mine) == []
+    for row in server.query(mine):
+        server.request("PATCH", f"/invocations/{row['id']}/purge")
+    assert server.query(mine) == []
     assert say(key, "What is my dog?") == "Your dog is Rex."
 
 
@@ -197,9 +199,9 @@ def test_clear_leaves_nothing(agent: ModuleType, key: str, chat: str, parts: int
     for _ in range(5):
         say(key, "My dog is Rex.", chat)
     here = STATE.format(chat, f"and service_key = '{key}'")
-    assert len(api.query(here)) == parts
+    assert len(server.query(here)) == parts
     assert post(f"{chat}/{key}/clear").status_code == 200
-    assert api.query(here) == []
+    assert server.query(here) == []
     assert say(key, "What is my dog?", chat) == "You have not told me your dog."
 
 
@@ -217,7 +219,7 @@ async def test_a_crash_before_the_set_arrives_applies_it_once(
     run = await tour.send(agent.message, {"message": "My dog is Rex."}, key=key)
     await run.until("backing-off")
     assert "SetState" not in entries(run.id)
-    assert api.query(STATE.format("Chat", f"and service_key = '{key}'")) == []
+    assert server.query(STATE.format("Chat", f"and service_key = '{key}'")) == []
     monkeypatch.undo()
     serve(agent)
     assert await run.result() == {"answer": "Noted: your dog is Rex."}
@@ -303,7 +305,7 @@ async def test_an_error_that_does_not_pass_is_one_try(
 
 def test_the_table_has_what_the_chat_reads(agent: ModuleType, key: str) -> None:
     say(key, "My dog is Rex.")
-    [row] = api.query(STATE.format("Chat", f"and service_key = '{key}'"))
+    [row] = server.query(STATE.format("Chat", f"and service_key = '{key}'"))
     assert row["key"] == "messages"
     assert httpx.Response(200, text=row["value_utf8"]).json() == history(key)
 
@@ -331,7 +333,7 @@ async def test_a_memory_that_is_no_json_is_mended_by_another_edit(
 
 def edit(chat: str, key: str, messages: bytes) -> None:
     change = {"object_key": key, "new_state": {"messages": list(messages)}}
-    assert api.admin("POST", f"/services/{chat}/state", json=change).status_code == 202
+    assert server.request("POST", f"/services/{chat}/state", json=change).status_code == 202
 
 
 # ---- the bill
@@ -433,7 +435,7 @@ def test_a_bad_body_is_refused_at_once(
     if body.get("content") == b"":
         assert reply.status_code == 400
         assert "empty" in reply.text.lower()
-    assert api.query(UNFINISHED) == []
+    assert server.query(UNFINISHED) == []
     assert tour.offline.calls == 0
     assert history(key, chat) == []
 
@@ -445,7 +447,7 @@ def test_what_takes_no_key_or_no_body_says_so(agent: ModuleType, key: str) -> No
     assert keyless.status_code in (400, 404)
     assert post(f"Chat/{key}/forget").status_code == 404
     assert post(f"Chat/{key}/clear", json={"message": "Hello"}).status_code == 400
-    assert api.query(UNFINISHED) == []
+    assert server.query(UNFINISHED) == []
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "'; drop table state; --", "🌧️", "x" * 50_000])

@@ -11,7 +11,7 @@ import restate
 from outside import post
 
 import tour
-from tour import api
+from tour import server
 from tour.export import load
 
 PROMPT = "What is the weather like in San Francisco?"
@@ -39,7 +39,7 @@ def test_the_documented_call(agent: ModuleType) -> None:
 
 
 def test_one_deployment_serves_it(agent: ModuleType) -> None:
-    [row] = api.query(
+    [row] = server.query(
         "select endpoint from sys_service s join sys_deployment d on s.deployment_id = d.id "
         "where s.name = 'WeatherAgent'"
     )
@@ -47,7 +47,7 @@ def test_one_deployment_serves_it(agent: ModuleType) -> None:
 
 
 def test_the_playground_knows_the_default_question(agent: ModuleType) -> None:
-    schema = json.dumps(api.admin("GET", "/services/WeatherAgent/openapi").json())
+    schema = json.dumps(server.request("GET", "/services/WeatherAgent/openapi").json())
     assert json.dumps({"default": PROMPT})[1:-1] in schema
 
 

@@ -16,7 +16,9 @@ from typing import Any, cast
 from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
 
-__all__ = ["App", "AsgiServer", "LoopThread"]
+__all__ = ["LOOPBACK", "App", "AsgiServer", "LoopThread", "free_port", "is_free"]
+
+LOOPBACK = "127.0.0.1"
 
 App = Callable[[Any, Any, Any], Awaitable[None]]  # every library has its own types for this one
 
@@ -147,7 +149,7 @@ class _Listener(socket.socket):
         self._accepted: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         try:
             self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.bind(("127.0.0.1", port))
+            self.bind((LOOPBACK, port))
             self.listen()
         except BaseException:
             self.close()
@@ -178,3 +180,24 @@ class _Config(Config):
 
     def create_sockets(self) -> Sockets:
         return Sockets([], [self.listener], [])
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        if probe.connect_ex((LOOPBACK, port)) == 0:
+            return False
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])

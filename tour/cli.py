@@ -7,17 +7,23 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from pathlib import Path
 
-from tour import cluster, install, offline, server
+from tour import server
 from tour.errors import TourError
-from tour.process import shown
+from tour.home import home, locked, setting
+from tour.model import OfflineModel, named
+from tour.server import cluster, shown
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run one command; exit with 1 and one clear sentence when it cannot do its work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal has every sign
     arguments, rest = _parser().parse_known_args()
     if rest and arguments.command != "lab":
         _parser().error(f"unrecognized arguments: {' '.join(rest)}")
@@ -44,7 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, help="a cluster beside it, of so many servers (3)")
     add("down", _down, "stop the restate-servers that the tour started")
     add("status", _status, "say what runs")
-    add("lab", _lab, "open the course in JupyterLab; other arguments go to JupyterLab")
+    add("install", _install, "install restate-server, and start nothing")
+    lab = add("lab", _lab, "open the course in JupyterLab, on a working copy of the notebooks")
+    lab.usage = "tour lab [folder] [--fresh NN] [options of JupyterLab]"
+    lab.epilog = "folder: where the working copy is; my-notebooks, unless you name another"
+    lab.add_argument("--fresh", metavar="NN", action="append", help="set this notebook back")
     model = add("model", _model, "serve the offline model alone, for any OpenAI client")
     model.add_argument("--port", type=int, default=8090, help="where on 127.0.0.1 (8090)")
     export = add("export", _export, "write a notebook's agent as a project of its own")
@@ -91,7 +101,13 @@ def _status(_: argparse.Namespace) -> int:
 def _lab(arguments: argparse.Namespace) -> int:
     from tour import lab  # noqa: PLC0415  Jupyter takes a second to import
 
-    return lab.run(arguments.rest)
+    own = arguments.rest[:1] if not arguments.rest[:1] or arguments.rest[0][:1] != "-" else []
+    return lab.run(arguments.rest[len(own) :], Path(own[0]) if own else None, arguments.fresh)
+
+
+def _install(_: argparse.Namespace) -> None:
+    if not (setting("RESTATE_SERVER") or setting("RESTATE_INGRESS_URL")):
+        server.install()
 
 
 def _model(arguments: argparse.Namespace) -> None:
@@ -100,7 +116,7 @@ def _model(arguments: argparse.Namespace) -> None:
     # is delivered there, and ends the process before sigwait has seen it.
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
-        url = offline.start(arguments.port)
+        url = OfflineModel().start(arguments.port)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TourError(f"port {arguments.port}: {reason}. Name another with --port.") from error
@@ -137,16 +153,14 @@ def _packages() -> str:
 
 
 def _home() -> str:
-    folder = install.home()
-    if not os.access(folder, os.W_OK):
-        raise TourError(f"{folder} is not yours to write to: set TOUR_HOME to a folder that is.")
-    return f"{folder}, {shutil.disk_usage(folder).free / 1e9:.0f} GB free"
+    with locked("doctor.lock"):
+        return f"{home()}, {shutil.disk_usage(home()).free / 1e9:.0f} GB free"
 
 
 def _binary() -> str:
-    if not (os.environ.get("RESTATE_SERVER") or install.binary()):
+    if not (setting("RESTATE_SERVER") or server.binary()):
         raise TourError("restate-server is not installed: `make lab` or tour.start() installs it.")
-    return f"restate-server {install.VERSION} at {server.find()}"
+    return f"restate-server {server.VERSION} at {server.find()}"
 
 
 def _running() -> server.Server | None:
@@ -163,8 +177,12 @@ def _server_answers() -> str:
 
 
 def _model_named() -> str:
-    url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
-    return f"the model: {shown(url) if url else 'OpenAI' if key else 'the offline stand-in'}"
+    model = named()
+    if model is None:
+        return "the model: the offline stand-in"
+    if model.url is None or not server.is_here(model.url):
+        server.client_options(here=False)
+    return f"the model: {shown(model.url or 'OpenAI')}"
 
 
 if __name__ == "__main__":

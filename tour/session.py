@@ -1,16 +1,20 @@
 """A kernel made ready: a server that is up, a model that is chosen, the environment set."""
 
 import os
+import sys
+from typing import Any
 
 import httpx
 
-from tour import hub, output, server
-from tour.offline_model import OfflineModel
-from tour.process import LOOPBACK, direct, shown
+from tour import endpoint, server
+from tour.asgi import LOOPBACK
+from tour.errors import TourError
+from tour.export import note_run
+from tour.model import OFFLINE_KEY, OfflineModel, named
 
 __all__ = ["offline", "start"]
 
-OFFLINE_KEY = "offline-stand-in"
+TO_THE_WORLD = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 offline = OfflineModel()
 
@@ -26,32 +30,29 @@ def start() -> None:
     agent's own code is plain `AsyncOpenAI()`.
 
     Raises:
-        TourError: there is no server and none can be started.
+        TourError: there is no server and none can be started, or the environment names a model
+            that no client can reach.
     """
-    _keep_proxies_away()
+    model = named()
+    _keep_proxies_away(model is None or (model.url is not None and server.is_here(model.url)))
     running = server.up()
     offline.reset()
-    output.collect()
-    where = f"{shown(running.ingress)}, its UI at {hub.address(running)}{_moved(running)}"
-    print(f"Restate {running.version} at {where}")
-    print(f"Model: {_choose_model()}")
+    endpoint.collect()
+    _note_what_runs()
+    where = f"{server.shown(running.ingress)}, its UI at {server.ui}"
+    taken = " and ".join(map(str, server.taken(running)))
+    print(f"Restate {running.version} at {where}", *([f"({taken} taken)"] if taken else []))
+    if model is None:
+        print(f"Model: {_use_the_stand_in()}")
+        return
+    # The client insists on a key, also for a server on this machine that wants none.
+    os.environ.setdefault("OPENAI_API_KEY", "none")
+    at = f"{server.shown(model.url)} (OPENAI_BASE_URL)" if model.url else "OpenAI (OPENAI_API_KEY)"
+    print("Model:", model.model or "the agent's model", f"at {at}.")
 
 
-def _moved(running: server.Server) -> str:
-    """Say so if the server is not where Restate's documentation has it."""
-    pairs = zip(server.DEFAULT_PORTS, running.ports, strict=True)
-    taken = [str(usual) for usual, port in pairs if running.pid and port != usual]
-    return f" ({' and '.join(taken)} taken)" if taken else ""
-
-
-def _choose_model() -> str:
-    key, url = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
-    if url and key != OFFLINE_KEY:
-        # The client insists on a key, also for a server on this machine that wants none.
-        os.environ.setdefault("OPENAI_API_KEY", "none")
-        return f"{_named_model()} at {shown(url)} (OPENAI_BASE_URL)."
-    if key and key != OFFLINE_KEY:
-        return f"{_named_model()} at OpenAI (OPENAI_API_KEY)."
+def _use_the_stand_in() -> str:
+    url = os.environ.get("OPENAI_BASE_URL")
     if not url or not _answers(url):  # what another kernel has left in the environment may be gone
         url = offline.start()
     os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": OFFLINE_KEY}
@@ -62,18 +63,40 @@ def _choose_model() -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with httpx.Client(timeout=1, **direct()) as client:
+        with httpx.Client(timeout=1, **server.client_options(here=True)) as client:
             return client.get(f"{url}/models").is_success
     except httpx.TransportError:
         return False
 
 
-def _named_model() -> str:
-    return os.environ.get("OPENAI_MODEL", "the agent's model")
+def _keep_proxies_away(model_is_here: bool) -> None:
+    """Reach this machine directly, also where the environment names a proxy for the rest.
 
-
-def _keep_proxies_away() -> None:
-    """Reach this machine directly, also where the environment names a proxy for the rest."""
+    Clients refuse to be made with a proxy or a file that they cannot use. Where the model is on
+    this machine nobody here needs one, and what is in the way goes, for this kernel only.
+    """
     for name in ("NO_PROXY", "no_proxy"):
         hosts = {host for host in os.environ.get(name, "").split(",") if host}
         os.environ[name] = ",".join(sorted(hosts | {LOOPBACK, "localhost"}))
+    try:
+        server.client_options(here=False)
+    except TourError:
+        if not model_is_here:
+            raise
+        found = [name for name in os.environ if name.upper() in TO_THE_WORLD]
+        print(f"Not used in this kernel, as no client can: {', '.join(sorted(found))}.")
+        for name in found:
+            del os.environ[name]
+
+
+def _note_what_runs() -> None:
+    """Let `load` and `export` tell an unsaved edit; only JupyterLab says which cell it runs."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if shell is not None and _note not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", _note)
+
+
+def _note(result: Any) -> None:
+    if cell := getattr(result.info, "cell_id", None):
+        note_run(cell, result.info.raw_cell)

@@ -17,7 +17,7 @@ async def second_opinion(ctx: restate.Context, claim: InsuranceClaim) -> str:
     # stub:
     # # TODO: call the agent through Restate, not over HTTP.
     # async with httpx.AsyncClient() as http:
-    #     address = f"{tour.server.up().ingress}/EligibilityAgent/run"
+    #     address = f"{tour.server.ingress}/EligibilityAgent/run"
     #     opinion = (await http.post(address, json=claim.model_dump(by_alias=True))).json()
     opinion = await ctx.service_call(run_eligibility_agent, claim)
     # end

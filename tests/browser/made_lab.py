@@ -14,7 +14,7 @@ from exercise_source import FOLDER
 from programs import ROOT
 
 from tour import lab
-from tour.process import free_port, is_free
+from tour.asgi import free_port, is_free
 
 __all__ = ["MadeLab", "made_lab"]
 

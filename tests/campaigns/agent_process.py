@@ -13,7 +13,7 @@ from typing import Any
 import openai
 import restate
 
-from tour.counting import counted
+from tour.endpoint import counted
 
 MODEL_SECONDS = 2
 

@@ -36,7 +36,7 @@ from findings import Row, table
 from fresh_home import fresh_home
 
 import tour
-from tour import export
+from tour.home import course
 
 __all__ = ["campaign", "main"]
 
@@ -54,7 +54,7 @@ def campaign(notebooks: list[str], cases: int, seed: int) -> list[Row]:
 
 def main() -> int:
     """Run the campaign in a home of its own, and return the exit status."""
-    there = sorted(path.name[:2] for path in export.NOTEBOOKS.glob("[0-9]*.ipynb"))
+    there = sorted(path.name[:2] for path in course().glob("[0-9]*.ipynb"))
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cases", type=int, default=200, help="requests drawn for each handler")

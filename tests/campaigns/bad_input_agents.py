@@ -25,8 +25,8 @@ from findings import Row
 from schemathesis.core.failures import Failure, FailureGroup
 
 import tour
-from tour import api, server
-from tour.counting import AnyService
+from tour import server
+from tour.endpoint import AnyService
 from tour.errors import Refused
 from tour.export import load
 
@@ -63,15 +63,15 @@ def fuzz(services: list[AnyService], cases: int, seed: int) -> list[Row]:
             for name, operation in _operations(service.name)
         ]
     finally:
-        _kill(row["id"] for row in api.query(UNFINISHED))
+        _kill(row["id"] for row in server.query(UNFINISHED))
         endpoint.stop()
 
 
 def _operations(service: str) -> Iterator[tuple[str, Operation]]:
     """Read the operations that call a handler out of the service's own OpenAPI document."""
     # Whoever waits is suspended soon, so that it can be told from one that is at work.
-    api.admin("PATCH", f"/services/{service}", json={"inactivity_timeout": "100ms"})
-    document = api.admin("GET", f"/services/{service}/openapi").json()
+    server.request("PATCH", f"/services/{service}", json={"inactivity_timeout": "100ms"})
+    document = server.request("GET", f"/services/{service}/openapi").json()
     document["paths"] = {p: item for p, item in document["paths"].items() if p.startswith(CALL)}
     # This header is the server's own business, and most values of it keep a case from the handler.
     del document["components"]["parameters"]["idempotencyKeyHeader"]
@@ -156,15 +156,15 @@ def _come_to_rest() -> None:
     end = time.monotonic() + PATIENCE
     quiet = 0
     while quiet < 2 and time.monotonic() < end:  # twice: one that ends may wake another
-        quiet = 0 if api.query(active) else quiet + 1
+        quiet = 0 if server.query(active) else quiet + 1
         time.sleep(0.05)
 
 
 def _judge_all(row: Row, sent: list[Sent], operation: Operation, client: Client) -> None:
-    rows = api.query("select id, status, invoked_by_id, target from sys_invocation")
+    rows = server.query("select id, status, invoked_by_id, target from sys_invocation")
     statuses = {each["id"]: each["status"] for each in rows}
     events = "select id from sys_journal_events where event_type = 'TransientError'"
-    failed = Counter(each["id"] for each in api.query(events))
+    failed = Counter(each["id"] for each in server.query(events))
     parents = {each["id"]: each["invoked_by_id"] for each in rows if "invoked_by_id" in each}
     stuck: dict[str, str] = {}
     for each in rows:
@@ -190,17 +190,17 @@ def _judge_all(row: Row, sent: list[Sent], operation: Operation, client: Client)
 def _kill(invocations: Iterable[str]) -> None:
     for each in invocations:
         try:
-            api.admin("PATCH", f"/invocations/{each}/kill")
+            server.request("PATCH", f"/invocations/{each}/kill")
         except Refused as refusal:
             if refusal.status != httpx.codes.CONFLICT:  # it has ended with one killed before it
                 raise
 
 
-def _stuck(row: api.Row) -> str:
+def _stuck(row: server.Row) -> str:
     """What is wrong with an invocation that has come to rest; nothing if it ended or waits."""
     if row["status"] in RESTING:
         return ""
-    events = api.query(
+    events = server.query(
         f"select event_json from sys_journal_events where id = '{row['id']}' "
         "order by appended_at desc limit 1"
     )

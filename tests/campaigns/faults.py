@@ -34,13 +34,11 @@ import httpx
 from fresh_home import fresh_home
 from scenarios import SCENARIOS, Scenario
 
-from tour import api, export, records, server
-from tour.asgi import LoopThread
-from tour.attempts import CUT_OFF
+from tour import export, server
+from tour.asgi import LoopThread, free_port
 from tour.endpoint import resume_backing_off
-from tour.journal import Journal, Step
-from tour.offline_model import OfflineModel
-from tour.process import free_port
+from tour.journal import CUT_OFF, Journal, Step, read
+from tour.model import OfflineModel
 
 RUNNER = Path(__file__).with_name("agent_process.py")
 LATENCY = 0.03  # of a model call: a run is long enough to be hit anywhere
@@ -109,7 +107,7 @@ class Agent:
         self.proxy = Proxy(thread, port)
         self.start()
         body = {"uri": f"http://127.0.0.1:{self.proxy.port}", "force": True}
-        reply = api.admin("POST", "/deployments", json=body).json()
+        reply = server.request("POST", "/deployments", json=body).json()
         self.services = [service["name"] for service in reply["services"]]
 
     def start(self) -> None:
@@ -206,7 +204,7 @@ def begin(scenario: Scenario, variant: int, key: str) -> str:
     """Send the call and return the invocation's id."""
     path = scenario.path.format(key=key)
     body = scenario.bodies[variant]
-    reply = asyncio.run(api.ingress("POST", f"{path}/send", json=body))
+    reply = asyncio.run(server.ask("POST", f"{path}/send", json=body))
     return str(reply.raise_for_status().json()["invocationId"])
 
 
@@ -214,7 +212,7 @@ def finish(invocation: str) -> Journal:
     """Wait until it and all that it called have completed, approving what a human is asked."""
     end = time.monotonic() + DEADLINE
     while True:
-        journal = records.read(invocation)
+        journal = read(invocation)
         open_ones = [each for each in journal.walk() if each.status != "completed"]
         if not open_ones:
             return journal
@@ -229,7 +227,7 @@ def _approve(journal: Journal) -> None:
     for step in journal.entries:
         if step.kind == "awakeable" and step.state == "waiting":
             path = f"/restate/awakeables/{step.id}/resolve"
-            asyncio.run(api.ingress("POST", path, json=True))
+            asyncio.run(server.ask("POST", path, json=True))
 
 
 def _that_count(journal: Journal) -> list[str]:
@@ -241,9 +239,9 @@ def _that_count(journal: Journal) -> list[str]:
 
 def outcome_of(journal: Journal, key: str, seconds: float) -> Outcome:
     """Take down what a finished run has come to."""
-    answer = journal.failure or json.dumps(api.output_of(journal.id), ensure_ascii=False)
+    answer = journal.failure or json.dumps(server.output_of(journal.id), ensure_ascii=False)
     columns = "service_name, key, value_utf8"
-    rows = api.query(f"select {columns} from state where service_key = '{key}' order by 1, 2")
+    rows = server.query(f"select {columns} from state where service_key = '{key}' order by 1, 2")
     steps = tuple(f"{j.target} {_that_count(j)} {j.state}" for j in journal.walk())
 
     def plain(text: str) -> str:
@@ -370,7 +368,7 @@ def report(world: World, chosen: argparse.Namespace) -> int:
         for each in found:
             print(f"round {number}: {each}", flush=True)
         findings += found
-    left = api.query("select target, status from sys_invocation where status <> 'completed'")
+    left = server.query("select target, status from sys_invocation where status <> 'completed'")
     used = made.pop(USED_UP, 0)
     for name, times in sorted(made.items()):
         print(f"{name:<18} {times:>5}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ports_apart import home_below
 
-from tour import cluster, server
+from tour import server
 
 __all__ = ["forget", "fresh_home"]
 
@@ -36,4 +36,4 @@ def fresh_home(run: str = "", number: int = 0) -> Iterator[Path]:
             yield home
         finally:
             server.down()
-            cluster.down()
+            server.cluster.down()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from talks import Weather
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 # Read when a client is imported, so set before: what would be fetched or sent home.
 os.environ |= {

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 __all__ = [
     "ANSWER",

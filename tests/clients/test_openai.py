@@ -20,7 +20,7 @@ from talks import (
     tools,
 )
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 
 class GetWeather(BaseModel):

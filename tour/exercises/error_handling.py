@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from tour.attempts import model_calls_of
 from tour.exercises.exercise import Exercise
-from tour.journal import Journal
+from tour.journal import Journal, model_calls_of
 
 __all__ = ["EXERCISES"]
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from tour import records
 from tour.exercises.evidence import calls_on, reads_state
 from tour.exercises.exercise import Exercise
-from tour.journal import Journal
+from tour.journal import Journal, read
 
 __all__ = ["EXERCISES"]
 
@@ -31,7 +30,7 @@ def _naps(journal: Journal, result: Any) -> str | None:
 
 
 def _rings_once(journal: Journal, result: Any) -> str | None:
-    sets = [records.read(row["id"]) for row in calls_on(journal)]
+    sets = [read(row["id"]) for row in calls_on(journal)]
     if len(sets) < SETS:
         return "Set the same alarm twice, and once more after it has rung."
     sent = [{step.id for step in each.entries if step.kind == "send"} for each in sets]

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from tour.attempts import CUT_OFF
 from tour.exercises.exercise import Exercise
-from tour.journal import Journal, Step
+from tour.journal import CUT_OFF, Journal, Step
 
 __all__ = ["EXERCISES"]
 

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from tour import api
+from tour import server
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
 
@@ -16,7 +16,7 @@ TOKEN = "token-of-the-carrier"  # noqa: S105  it opens nothing: the exercise is 
 def _stored(journal: Journal) -> str:
     """Return all that the server has of an invocation, with bytes as the text that they are."""
     entries = f"select entry_json from sys_journal where id = '{journal.id}' order by index"
-    found = " ".join(row["entry_json"] for row in api.query(entries))
+    found = " ".join(row["entry_json"] for row in server.query(entries))
     as_bytes = re.compile(r"\[[\d,]+\]")
     return as_bytes.sub(lambda each: bytes(json.loads(each[0])).decode(errors="replace"), found)
 
@@ -34,7 +34,7 @@ def _keeps_the_token_out(journal: Journal, result: Any) -> str | None:
 def _tells_what_it_booked(journal: Journal, result: Any) -> str | None:
     if "Book pickup" not in journal.steps:
         return f"Keep the step `Book pickup`; the journal has {journal.steps}."
-    timeout = api.admin("GET", "/services/PickupAgent").json()["inactivity_timeout"]
+    timeout = server.request("GET", "/services/PickupAgent").json()["inactivity_timeout"]
     if timeout != "0s":
         return f"Nothing was replayed: the inactivity timeout is {timeout}, and was to be zero."
     if not isinstance(result, dict) or set(result) != {"booked", "told"}:

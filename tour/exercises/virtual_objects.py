@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tour import api
+from tour import server
 from tour.exercises.evidence import calls_on, reads_state, state_of
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
@@ -15,7 +15,7 @@ MOST = 6
 def _results(journal: Journal) -> list[Any]:
     """Return what all calls on the invocation's key have returned, oldest first."""
     ended_well = [row for row in calls_on(journal) if row.get("completion_result") == "success"]
-    return [api.output_of(row["id"]) for row in ended_well]
+    return [server.output_of(row["id"]) for row in ended_well]
 
 
 def _counts_in_its_state(journal: Journal, result: Any) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 from talks import MODEL, REPORT, RULES, Report, Weather, results, speakers, tools
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 
 class GetWeather(BaseModel):

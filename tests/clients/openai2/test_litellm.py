@@ -9,7 +9,7 @@ import pytest
 from litellm.anthropic_interface import messages as anthropic
 from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 NAMED = f"openai/{MODEL}"
 FUNCTION = {

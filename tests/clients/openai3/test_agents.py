@@ -11,7 +11,7 @@ from serving import Serve
 from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
 import tour
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 pytestmark = pytest.mark.anyio
 

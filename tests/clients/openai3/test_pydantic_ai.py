@@ -6,7 +6,7 @@ import pytest
 from pydantic_ai import Agent, NativeOutput, ToolOutput
 from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
-from tour.offline_model import OfflineModel
+from tour.model import OfflineModel
 
 pytestmark = pytest.mark.anyio
 
