@@ -6,28 +6,14 @@ its code loads from `/ui/`, and asks the admin API at the root. Both are moved b
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from tour import server
 from tour.errors import TourError
 
 # The UI handles some of its requests itself, by their paths: they may change on their way out only.
-FETCH = """<head><script>
-{
-    const ask = window.fetch;
-    window.fetch = async (...what) => {
-        const url = new URL(what[0].url ?? what[0], location);
-        if (url.origin !== location.origin || url.pathname.startsWith("PLACE/")) {
-            return ask(...what);
-        }
-        const request = new Request(...what);
-        const {method, headers, signal} = request;
-        const body = ["GET", "HEAD"].includes(method) ? undefined : await request.blob();
-        return ask("PLACE" + url.pathname + url.search, {method, headers, signal, body});
-    };
-    document.currentScript.remove();
-}
-</script>"""
+FETCH = Path(__file__).with_name("hub.html").read_text(encoding="utf-8").strip()
 
 
 class _Response(Protocol):

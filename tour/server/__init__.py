@@ -29,40 +29,10 @@ if TYPE_CHECKING:
     admin: str
     ui: str
 
-__all__ = [
-    "DEFAULT_PORTS",
-    "VERSION",
-    "Row",
-    "Server",
-    "admin",
-    "ask",
-    "binary",
-    "client_options",
-    "cluster",
-    "down",
-    "ensure",
-    "find",
-    "ingress",
-    "install",
-    "is_here",
-    "kill",
-    "message_of",
-    "output_of",
-    "pid",
-    "ports",
-    "query",
-    "query_async",
-    "request",
-    "running",
-    "shown",
-    "taken",
-    "ui",
-    "ui_of",
-    "ui_place",
-    "up",
-    "wait_for",
-]
-
+__all__ = ["admin", "cluster", "ingress", "kill", "query", "request", "ui"]
+__all__ += ["DEFAULT_PORTS", "VERSION", "Row", "Server", "ask", "binary", "client_options", "down"]
+__all__ += ["ensure", "find", "install", "is_here", "message_of", "output_of", "pid", "ports"]
+__all__ += ["query_async", "running", "shown", "taken", "ui_of", "ui_place", "up", "wait_for"]
 
 if not TYPE_CHECKING:  # a checker would take it for every name
 
