@@ -18,43 +18,6 @@ from tour.export.notebook import cells_of, load, module_of, path_of, snippets
 
 PINNED = ("restate-sdk", "openai", "hypercorn", "pydantic")
 PINNED_IF_IMPORTED = {"agents": "openai-agents"}
-MAIN = Path(__file__).with_name("main.py")
-PROJECT = """[project]
-name = "{name}"
-version = "0.1.0"
-description = "{title}"
-requires-python = ">=3.11"
-dependencies = [
-{dependencies}
-]
-
-[tool.ruff]
-line-length = 100
-"""
-README = """# {title}
-
-`agent.py` is a durable agent: it needs a model (`OPENAI_API_KEY`, or `OPENAI_BASE_URL` for any
-compatible server, and `OPENAI_MODEL` to choose one) and a Restate server.
-
-Run it, in an environment of its own:
-
-```sh
-python3 -m venv .venv && .venv/bin/pip install {requirements} && .venv/bin/python agent.py
-```
-
-Register it with the Restate server on this machine:
-
-```sh
-curl http://127.0.0.1:9070/deployments -H "content-type: application/json" \\
-    -d '{{"uri": "http://127.0.0.1:9080", "force": true}}'
-```
-
-Call it:
-
-```sh
-{calls}
-```
-"""
 
 
 def export(number: str, folder: Path) -> list[Path]:
@@ -67,41 +30,34 @@ def export(number: str, folder: Path) -> list[Path]:
         TourError: the folder is not empty or cannot be written, or as `source` does.
     """
     path, services = path_of(number), _services(load(number))
-    main = MAIN.read_text().partition("\n")[2]
-    main = main.replace("restate.app([])", f"restate.app({_listed(list(services))})")
-    heading = cells_of(path)[0]["source"].splitlines()[0]
-    title = str(heading).lstrip("# ").replace('"', "'")
-    code = module_of([*snippets(path), main])
-    more = [name for module, name in PINNED_IF_IMPORTED.items() if f"\nimport {module}\n" in code]
-    pinned = [f"{name}=={version(name)}" for name in (*PINNED, *more)]
-    files = {
-        "agent.py": code,
-        "pyproject.toml": PROJECT.format(
-            name=path.stem.replace("_", "-"),
-            title=title,
-            dependencies="\n".join(f'    "{pin}",' for pin in pinned),
-        ),
-        "README.md": README.format(
-            title=title,
-            requirements=" ".join(pinned),
-            calls="\n".join(calls(services.values())),
-        ),
+    about: dict[str, Any] = {
+        "name": path.stem.replace("_", "-"),
+        "title": cells_of(path)[0]["source"].splitlines()[0].lstrip("# ").replace('"', "'"),
+        "services": list(services),
+        "calls": calls(services.values()),
     }
-    return _write(folder, files)
+    code = module_of([*snippets(path), _rendered("main.py", about)])
+    more = [name for module, name in PINNED_IF_IMPORTED.items() if f"\nimport {module}\n" in code]
+    about["pinned"] = [f"{name}=={version(name)}" for name in (*PINNED, *more)]
+    more_files = {name: _rendered(name, about) for name in ("pyproject.toml", "README.md")}
+    return _write(folder, {"agent.py": code} | more_files)
+
+
+def _rendered(name: str, about: dict[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  in no kernel
+
+    options: dict[str, Any] = {"keep_trailing_newline": True, "trim_blocks": True}
+    # Not escaped: it is code and prose, no page.
+    templates = Environment(  # noqa: S701
+        loader=PackageLoader("tour.export"), undefined=StrictUndefined, **options
+    )
+    return templates.get_template(f"{name}.jinja").render(about)
 
 
 def _services(module: ModuleType) -> dict[str, Any]:
     """Return the services of a module by the names of their variables."""
     kinds = (restate.Service, restate.VirtualObject, restate.Workflow)
     return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
-
-
-def _listed(names: list[str]) -> str:
-    """Return a list for `restate.app(…)`, as ruff lays it out: on one line, if it fits on that."""
-    line = f"[{', '.join(names)}]"
-    if len(f"app = restate.app({line})") <= 100:
-        return line
-    return "\n    [\n" + "".join(f"        {name},\n" for name in names) + "    ]\n"
 
 
 def calls(services: Iterable[Any]) -> list[str]:
