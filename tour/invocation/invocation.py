@@ -243,8 +243,13 @@ async def _answer(path: str, body: str, content_type: str) -> None:
         raise Refused(server.message_of(reply), reply.status_code)
 
 
-async def _awaited(invocation: Invocation) -> Step:
+async def _awaited(invocation: Any) -> Step:
     """Return the oldest awakeable without an answer, waiting for it if the agent is on its way."""
+    if not isinstance(invocation, Recorded):
+        name = getattr(invocation, "__name__", "handler")
+        raise TourError(
+            f"{name} is no invocation: pass what tour.send returned, or tour.latest({name})."
+        )
     patience = Patience(invocation.id, invocation.target, 30)
     while True:
         found = await asyncio.to_thread(read, invocation.id)
