@@ -65,6 +65,9 @@ def _png(drawing: str) -> bytes:
     written = io.BytesIO()
     with Image.open(io.BytesIO(drawn)) as image:
         few = image.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    # The mean of many whites is not quite white, nor quite opaque.
+    palette = few.getpalette("RGBA") or []
+    few.putpalette([255 if value > 250 else value for value in palette], "RGBA")
     few.save(written, "PNG", optimize=True)
     return written.getvalue()
 
