@@ -82,6 +82,7 @@ notebooks: server ## Run the notebooks and write their outputs anew
 	$(BIN)/python -m nbconvert --to notebook --execute --coalesce-streams \
 		--inplace notebooks/*.ipynb
 	$(BIN)/python tests/exercise_source.py
+	$(BIN)/python tests/committed_pictures.py
 
 lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
 	$(UV_COMPILE) pyproject.toml --extra binder --constraint requirements.lock \

@@ -15,7 +15,7 @@ from tour.journal.journal import Journal, Step, how_it_failed, plural, shorten
 MAX_ROWS = 200
 
 # The picture's columns: labels up to LEFT, bars up to RIGHT, durations up to WIDTH.
-LEFT, RIGHT, WIDTH = 290, 790, 900
+LEFT, RIGHT, WIDTH = 290, 660, 770
 TOP, ROW, BAR = 28, 20, 10
 # Mid-tones: each has a contrast of at least 3:1 on white and on a dark theme's #111.
 COLOURS = {"run": "#3b82f6", "call": "#8b5cf6", "send": "#8b5cf6", "sleep": "#b45309"}
@@ -150,17 +150,15 @@ def svg(journal: Journal) -> str:
     scale, drawn = _Scale(rows), rows[:MAX_ROWS]
     more = len(rows) - len(drawn)
     bottom = TOP + ROW * len(drawn)
-    key = (
-        "tour-"
-        + sha256(repr((journal.id, journal.entries)).encode("utf-8", "replace")).hexdigest()[:12]
-    )
+    shown = repr((journal.id, journal.entries)).encode("utf-8", "replace")
+    key = f"tour-{sha256(shown).hexdigest()[:12]}"
     height = bottom + (ROW if more else 4)
     summary = shorten("; ".join(repr(journal).splitlines()[:50]), 600)
     return "".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="mathjax_ignore" role="img" '
             f'aria-label={quoteattr(summary)} viewBox="0 0 {WIDTH} {height}" width="100%" '
-            f'style="max-width:{WIDTH}px" font-family="system-ui,sans-serif" font-size="12" '
+            f'style="max-width:{WIDTH}px" font-family="system-ui,sans-serif" font-size="13" '
             f'fill="currentColor" stroke-linecap="round">',
             _patterns(key, height),
             *(_tick(x, label, bottom) for x, label in scale.ticks()),
@@ -190,16 +188,17 @@ def _words(x: float, y: float, words: str, more: str = "") -> str:
 
 def _tick(x: float, label: str, bottom: int) -> str:
     line = f'<path d="M{x:.1f} {TOP - 6}V{bottom}" stroke="currentColor" stroke-opacity=".18"/>'
-    return line + _words(x, TOP - 12, label, ' text-anchor="middle" font-size="10.5"')
+    return line + _words(x, TOP - 12, label, ' text-anchor="middle" font-size="12"')
 
 
 def _draw(row: _Row, y: int, scale: _Scale, key: str) -> str:
     """Draw one row: its label, its bars, the marks on them, its duration."""
     middle, indent = y + ROW / 2, 8 + 14 * min(row.depth, 8)
-    bold = row.kind in ("call", "send")
-    room = max((LEFT - 14 - indent) // (8 if bold else 6), 4)
-    weight = ' font-weight="600"' if bold else ""
-    label = _words(indent, middle + 4, shorten(row.name, room), weight)
+    name = shorten(row.name, (LEFT - 14 - indent) // 7)
+    look = ' font-weight="600"' if row.kind in ("call", "send") else ""
+    if len(name) * 9 > LEFT - 14 - indent:  # too long in a wide font, which is made to fit
+        look += f' textLength="{len(name) * 7}" lengthAdjust="spacingAndGlyphs"'
+    label = _words(indent, middle + 4, name, look)
     tip = shorten(row.name, 200) + ": " + row.detail
     return (
         f'<g><title>{escape(tip)}</title><g clip-path="url(#{key}-labels)">{label}</g>'
