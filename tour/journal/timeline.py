@@ -6,8 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from hashlib import sha256
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
+from pathlib import Path
+from typing import Any
 
 from tour.journal.attempts import CUT_OFF, Attempt
 from tour.journal.journal import Journal, Step, how_it_failed, plural, shorten
@@ -16,10 +19,10 @@ MAX_ROWS = 200
 
 # The picture's columns: labels up to LEFT, bars up to RIGHT, durations up to WIDTH.
 LEFT, RIGHT, WIDTH = 290, 660, 770
-TOP, ROW, BAR = 28, 20, 10
+TOP, ROW = 28, 20
 # Mid-tones: each has a contrast of at least 3:1 on white and on a dark theme's #111.
 COLOURS = {"run": "#3b82f6", "call": "#8b5cf6", "send": "#8b5cf6", "sleep": "#b45309"}
-WAIT, ERROR = "#0d9488", "#dc2626"
+COLOURS |= {"wait": "#0d9488", "error": "#dc2626"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,6 +66,18 @@ class _Row:
     state: str
     tries: Sequence[Attempt] = ()
     marks: Sequence[tuple[datetime, str]] = ()
+
+    @property
+    def calls(self) -> bool:
+        return self.kind in ("call", "send")
+
+    @property
+    def outcome(self) -> str:
+        """How long it took, or how it stands."""
+        if self.end is None:
+            return shorten(self.state, 14)
+        took = _duration(max((self.end - self.start).total_seconds(), 0))
+        return f"failed · {took}" if self.state == "failed" else took
 
 
 def _rows(journal: Journal, call: Step | None = None, depth: int = 0) -> Iterator[_Row]:
@@ -147,118 +162,38 @@ def svg(journal: Journal) -> str:
         An SVG element that stands for itself, readable on light and dark pages.
     """
     rows = list(_rows(journal))
-    scale, drawn = _Scale(rows), rows[:MAX_ROWS]
-    more = len(rows) - len(drawn)
-    bottom = TOP + ROW * len(drawn)
+    drawn = rows[:MAX_ROWS]
     shown = repr((journal.id, journal.entries)).encode("utf-8", "replace")
-    key = f"tour-{sha256(shown).hexdigest()[:12]}"
-    height = bottom + (ROW if more else 4)
-    summary = shorten("; ".join(repr(journal).splitlines()[:50]), 600)
-    return "".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="mathjax_ignore" role="img" '
-            f'aria-label={quoteattr(summary)} viewBox="0 0 {WIDTH} {height}" width="100%" '
-            f'style="max-width:{WIDTH}px" font-family="system-ui,sans-serif" font-size="13" '
-            f'fill="currentColor" stroke-linecap="round">',
-            _patterns(key, height),
-            *(_tick(x, label, bottom) for x, label in scale.ticks()),
-            *(_draw(row, TOP + ROW * n, scale, key) for n, row in enumerate(drawn)),
-            _words(8, bottom + 14, f"… and {more} more rows") if more else "",
-            "</svg>",
-        ]
+    bottom = TOP + ROW * len(drawn)
+    more = len(rows) - len(drawn)
+    drawing: str = _template().render(
+        rows=drawn,
+        more=more,
+        scale=_Scale(rows),
+        bottom=bottom,
+        height=bottom + (ROW if more else 4),
+        key=f"tour-{sha256(shown).hexdigest()[:12]}",
+        summary=shorten("; ".join(repr(journal).splitlines()[:50]), 600),
     )
+    return drawing
 
 
-def _patterns(key: str, height: int) -> str:
-    """Define the fills, which tell waits apart without colour, and the edge of the labels."""
-    sleep = COLOURS["sleep"]
-    return (
-        f'<defs><pattern id="{key}-sleep" width="6" height="6" patternUnits="userSpaceOnUse">'
-        f'<path d="M-1 7 7 -1M-1 1 1 -1M5 7 7 5" stroke="{sleep}" stroke-width="1.5"/></pattern>'
-        f'<pattern id="{key}-wait" width="5" height="5" patternUnits="userSpaceOnUse">'
-        f'<circle cx="2.5" cy="2.5" r="1.4" fill="{WAIT}"/></pattern>'
-        f'<clipPath id="{key}-labels"><rect width="{LEFT - 8}" height="{height}"/></clipPath>'
-        "</defs>"
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  not before the first picture
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["tenth"] = "{:.1f}".format
+    environment.globals.update(
+        {"left_edge": LEFT, "right_edge": RIGHT, "width": WIDTH, "top": TOP, "line": ROW},
+        colours=COLOURS,
+        cut_off=CUT_OFF,
+        shorten=shorten,
+        how_it_failed=how_it_failed,
     )
-
-
-def _words(x: float, y: float, words: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}"{more}>{escape(words)}</text>'
-
-
-def _tick(x: float, label: str, bottom: int) -> str:
-    line = f'<path d="M{x:.1f} {TOP - 6}V{bottom}" stroke="currentColor" stroke-opacity=".18"/>'
-    return line + _words(x, TOP - 12, label, ' text-anchor="middle" font-size="12"')
-
-
-def _draw(row: _Row, y: int, scale: _Scale, key: str) -> str:
-    """Draw one row: its label, its bars, the marks on them, its duration."""
-    middle, indent = y + ROW / 2, 8 + 14 * min(row.depth, 8)
-    name = shorten(row.name, (LEFT - 14 - indent) // 7)
-    look = ' font-weight="600"' if row.kind in ("call", "send") else ""
-    if len(name) * 9 > LEFT - 14 - indent:  # too long in a wide font, which is made to fit
-        look += f' textLength="{len(name) * 7}" lengthAdjust="spacingAndGlyphs"'
-    label = _words(indent, middle + 4, name, look)
-    tip = shorten(row.name, 200) + ": " + row.detail
-    return (
-        f'<g><title>{escape(tip)}</title><g clip-path="url(#{key}-labels)">{label}</g>'
-        + _span(row, middle, scale, key)
-        + "".join(_try(n, attempt, middle, scale) for n, attempt in enumerate(row.tries, 1))
-        + "".join(_mark(scale.x(at), middle, "handler", error) for at, error in row.marks)
-        + (f'<path d="M{RIGHT} {middle - 5}l7 5 -7 5z"/>' if row.end is None else "")
-        + _words(WIDTH - 6, middle + 4, _outcome(row), ' text-anchor="end"')
-        + "</g>"
-    )
-
-
-def _outcome(row: _Row) -> str:
-    if row.end is None:
-        return shorten(row.state, 14)
-    took = _duration(max((row.end - row.start).total_seconds(), 0))
-    return f"failed · {took}" if row.state == "failed" else took
-
-
-def _span(row: _Row, middle: float, scale: _Scale, key: str) -> str:
-    """Draw from when to when a row lasted, in the shape of its kind."""
-    left, right = scale.x(row.start), scale.x(row.end)
-    right = max(left, right)
-    colour = COLOURS.get(row.kind, WAIT)
-    if row.tries:
-        return f'<path d="M{left:.1f} {middle}H{right:.1f}" stroke="{colour}"/>'
-    if row.kind in ("call", "send"):
-        dashes = ' stroke-dasharray="4 4"' if row.kind == "send" else ""
-        cap = "" if row.end is None else f"M{right:.1f} {middle - 5}v10"
-        shape = f"M{left:.1f} {middle - 5}v10M{left:.1f} {middle}H{right:.1f}{cap}"
-        return f'<path d="{shape}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-    if row.kind == "run":
-        return _bar(left, right, middle, f'rx="2" fill="{colour}"')
-    fill = f"url(#{key}-{'sleep' if row.kind == 'sleep' else 'wait'})"
-    return _bar(left, right, middle, f'rx="4" fill="{fill}" stroke="{colour}"')
-
-
-def _bar(left: float, right: float, middle: float, look: str) -> str:
-    """Draw a bar that is never too short to be seen, nor reaches beyond the axis."""
-    left = min(left, RIGHT - 2)
-    size = f'width="{max(right - left, 2):.1f}" height="{BAR}"'
-    return f'<rect x="{left:.1f}" y="{middle - BAR / 2}" {size} {look}/>'
-
-
-def _try(number: int, attempt: Attempt, middle: float, scale: _Scale) -> str:
-    left, right = scale.x(attempt.started), scale.x(attempt.ended)
-    bar = _bar(left, right, middle, f'rx="2" fill="{COLOURS["run"]}"')
-    if attempt.error is None:
-        return bar
-    return bar + _mark(right, middle, f"try {number}", attempt.error)
-
-
-def _mark(x: float, y: float, what: str, error: str) -> str:
-    """Draw how a try ended: a dot where it failed, a cross where it was cut off."""
-    title = f"<title>{escape(how_it_failed(what, error))}</title>"
-    if error == CUT_OFF:
-        cross = f"M{x - 4:.1f} {y - 4}l8 8m0 -8l-8 8"
-        return f'<path d="{cross}" stroke="currentColor" stroke-width="2">{title}</path>'
-    look = f'fill="{ERROR}" stroke="currentColor"'
-    return f'<circle cx="{x:.1f}" cy="{y}" r="4" {look}>{title}</circle>'
+    source = Path(__file__).with_name("timeline.svg.jinja").read_text(encoding="utf-8")
+    # The template has lines for its readers; the picture has none.
+    return environment.from_string(source.replace("\n", ""))
 
 
 def _caption(journal: Journal) -> str:
@@ -271,8 +206,8 @@ def _caption(journal: Journal) -> str:
     if counted:
         parts.append(plural(counted, "attempt"))
     if journal.ui.startswith(("http://", "https://", "/")):
-        address = quoteattr("".join(journal.ui.split()))
+        address = escape("".join(journal.ui.split()))
         look = 'style="color:inherit;text-decoration:underline" target="_blank" rel="noopener"'
-        link = f"<a href={address} {look}>"
+        link = f'<a href="{address}" {look}>'
         parts.append(f"{link}Open in the Restate UI</a>")
     return " · ".join(parts)
