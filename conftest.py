@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from fresh_home import forget, fresh_home
 
+from tests.helpers.fresh_home import forget, fresh_home
 from tour import endpoint
 
 HOME = pytest.StashKey[ExitStack]()

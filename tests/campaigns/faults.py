@@ -1,6 +1,6 @@
 """Exported agents under faults at random moments, and what Restate's record says afterwards.
 
-    python tests/campaigns/faults.py --faults 300 --seed 1
+    python -m tests.campaigns.faults --faults 300 --seed 1
 
 Every agent runs as its own process, against a real restate-server and the offline model. In each
 round one of its documented calls is made, and one fault or two hit it at random moments, every
@@ -31,9 +31,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from fresh_home import fresh_home
-from scenarios import SCENARIOS, Scenario
 
+from tests.campaigns.scenarios import SCENARIOS, Scenario
+from tests.helpers.fresh_home import fresh_home
 from tour import export, server
 from tour.asgi import LoopThread, free_port
 from tour.endpoint import resume_backing_off

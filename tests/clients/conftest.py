@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from talks import Weather
 
+from tests.clients.talks import Weather
 from tour.model import OfflineModel
 
 # Read when a client is imported, so set before: what would be fetched or sent home.
