@@ -9,7 +9,7 @@ import pytest
 
 from tour import server
 
-__all__ = ["attach", "get", "post", "set_for_servers"]
+__all__ = ["attach", "get", "output_of", "post", "set_for_servers"]
 
 
 @cache
@@ -26,7 +26,14 @@ def post(path: str, json: Any = None, **options: Any) -> httpx.Response:
 
 def get(path: str) -> Any:
     """Return the answer to a request, once there is one."""
-    return _client().get(f"{server.ensure().ingress}/{path}").raise_for_status().json()
+    url = f"{server.ensure().ingress}/{path.lstrip('/')}"
+    response = _client().get(url).raise_for_status()
+    return response.json() if response.content else None
+
+
+def output_of(invocation: str) -> Any:
+    """Return what a completed invocation returned."""
+    return get(f"/restate/invocation/{invocation}/output")
 
 
 async def attach(invocation: str) -> httpx.Response:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tour.server import cluster
 from tour.server.addresses import client_options, is_here, shown, ui_of, ui_place
-from tour.server.http import Row, ask, message_of, output_of, query, query_async, request, wait_for
+from tour.server.http import Row, ask, message_of, query, query_async, request, wait_for
 from tour.server.installation import VERSION, binary, install
 from tour.server.process import Server
 from tour.server.single import (
@@ -47,7 +47,6 @@ __all__ = [
     "is_here",
     "kill",
     "message_of",
-    "output_of",
     "pid",
     "ports",
     "query",
