@@ -34,6 +34,7 @@ import httpx
 
 from tests.campaigns.scenarios import SCENARIOS, Scenario
 from tests.helpers.fresh_home import fresh_home
+from tests.helpers.outside import output_of
 from tour import export, server
 from tour.asgi import LoopThread, free_port
 from tour.endpoint import resume_backing_off
@@ -239,7 +240,7 @@ def _that_count(journal: Journal) -> list[str]:
 
 def outcome_of(journal: Journal, key: str, seconds: float) -> Outcome:
     """Take down what a finished run has come to."""
-    answer = journal.failure or json.dumps(server.output_of(journal.id), ensure_ascii=False)
+    answer = journal.failure or json.dumps(output_of(journal.id), ensure_ascii=False)
     columns = "service_name, key, value_utf8"
     rows = server.query(f"select {columns} from state where service_key = '{key}' order by 1, 2")
     steps = tuple(f"{j.target} {_that_count(j)} {j.state}" for j in journal.walk())

@@ -12,7 +12,16 @@ import nbformat
 
 from tests.helpers import ROOT
 
-__all__ = ["NOTEBOOKS", "PLAIN", "code_cells", "exercise_of", "read", "solutions", "stub"]
+__all__ = [
+    "NOTEBOOKS",
+    "PLAIN",
+    "code_cells",
+    "exercise_of",
+    "numbered",
+    "read",
+    "solutions",
+    "stub",
+]
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
@@ -21,6 +30,12 @@ PLAIN = {
     "language_info": {"name": "python"},
 }
 BLOCK = re.compile(r"^( *)# stub:\n((?:\1# .*\n)+)(?:.*\n)*?\1# end\n", re.MULTILINE)
+
+
+def numbered(number: str) -> Path:
+    """Return the notebook with a number, such as "07"."""
+    [path] = FOLDER.glob(f"{number}_*.ipynb")
+    return path
 
 
 def stub(solution: str) -> str:

@@ -4,88 +4,52 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import restate
 
 import tour
-from tests.helpers.exercise_source import NOTEBOOKS, solutions, stub
+from tests.helpers.agents import (
+    agents_of,
+    failure_of,
+    kill,
+    namespace,
+    refuses,
+    says,
+    serve_again,
+    services_of,
+    text,
+    tool_call,
+    unfinished,
+)
+from tests.helpers.exercise_source import numbered, solutions, stub
 from tests.helpers.outside import post
 from tour import server
+from tour.endpoint import AnyService
 from tour.exercises import Verdict
-from tour.export import load
 
 pytestmark = pytest.mark.anyio
 
-NOTEBOOK = next(path for path in NOTEBOOKS if path.name.startswith("07_"))
+NOTEBOOK = numbered("07")
 LINKS = ["Parse claim", "Evaluate claim", "Convert currency", "Process payment"]
 WORKER, CHOOSE = "ResearchWorker/research", "Choose an agent"
 LIST = "AgentDirectory/support/list"
-UNFINISHED = (
-    "select id, status, target from sys_invocation where status != 'completed' "
-    "and target_service_name in ({})"
-)
 
-
-@pytest.fixture(scope="module")
-def teams() -> Iterator[ModuleType]:
-    tour.start()
-    module = load("07")
-    endpoint = tour.serve(*services_of(module))
-    yield module
-    endpoint.stop()
+teams = agents_of("07")
 
 
 @pytest.fixture(autouse=True)
 def nothing_left(teams: ModuleType) -> Iterator[None]:
-    tour.offline.reset()
     post("AgentDirectory/support/clear")
     yield
-    tour.offline.reset()
-    for row in unfinished(teams):
-        with suppress(tour.TourError):  # it may have ended with the one that called it
-            server.request("PATCH", f"/invocations/{row['id']}/kill")
-
-
-def services_of(module: ModuleType) -> list[Any]:
-    kinds = (restate.Service, restate.VirtualObject)
-    return [value for value in vars(module).values() if isinstance(value, kinds)]
-
-
-def unfinished(teams: ModuleType) -> list[server.Row]:
-    names = ", ".join(f"'{service.name}'" for service in services_of(teams))
-    return server.query(UNFINISHED.format(names))
+    kill(unfinished(*services_of(teams)))
 
 
 def attempts(run: Any) -> list[int]:
     """Return how often each step of an agent was tried; its steps have different names."""
     return [tries for step in run.journal.steps for tries in run.journal.attempts(step)]
-
-
-def says(teams: ModuleType, patch: pytest.MonkeyPatch, *replies: dict[str, Any]) -> None:
-    """Put words into the model's mouth: its first replies; then it is the honest one again."""
-    honest, left = teams.ask_model, list(replies)
-
-    async def ask_model(messages: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-        return left.pop(0) if left else dict(await honest(messages, **options))
-
-    patch.setattr(teams, "ask_model", ask_model)
-
-
-def text(content: str | None) -> dict[str, Any]:
-    return {"role": "assistant", "content": content}
-
-
-def names(*tools: str) -> dict[str, Any]:
-    calls = [
-        {"id": str(n), "type": "function", "function": {"name": name, "arguments": "{}"}}
-        for n, name in enumerate(tools)
-    ]
-    return {"role": "assistant", "tool_calls": calls}
 
 
 # ---- over HTTP, with the defaults that the playground shows
@@ -164,14 +128,8 @@ HANDLERS = {
 
 @pytest.mark.parametrize(("path", "wrong"), HANDLERS.items(), ids=HANDLERS)
 def test_bad_input_is_refused_at_once(teams: ModuleType, path: str, wrong: Any) -> None:
-    for body in (b"", b"null", b"{", b'{"colour": "red"}', json.dumps(wrong).encode()):
-        headers = {"content-type": "application/json"} if body else {}
-        reply = post(path.format(key=uuid4().hex), content=body, headers=headers)
-        assert reply.is_error, body
-        assert reply.json()["message"]
-        if not body:
-            assert (reply.status_code, "JSON object" in reply.text) == (400, True), body
-    assert unfinished(teams) == []
+    refuses(path, wrong)
+    assert unfinished(*services_of(teams)) == []
     assert tour.offline.calls == 0
 
 
@@ -207,9 +165,8 @@ async def test_claims_that_end_before_the_payment(
     teams: ModuleType, prompt: str, steps: int, says: str
 ) -> None:
     run = await tour.send(teams.process, {"prompt": prompt})
-    with pytest.raises(tour.InvocationFailed, match=says) as failure:
-        await run.result()
-    assert failure.value.status == 422
+    failure = await failure_of(run, says)
+    assert failure.status == 422
     assert (run.journal.steps, attempts(run)) == (LINKS[:steps], [1] * steps)
 
 
@@ -231,8 +188,7 @@ async def test_an_answer_that_does_not_fit_its_form_ends_the_work(
 ) -> None:
     says(teams, monkeypatch, text(content))
     run = await tour.send(teams.process, {})
-    with pytest.raises(tour.InvocationFailed, match="does not fit Claim"):
-        await run.result()
+    await failure_of(run, "does not fit Claim")
     assert (run.journal.steps, attempts(run)) == (LINKS[:1], [1])
 
 
@@ -254,7 +210,7 @@ async def test_a_crash_in_a_link_repeats_none_before_it(
     monkeypatch.setattr(teams, link, stuck_once)
     run = await tour.send(teams.process, {"prompt": "70 GBP for the clinic"})
     await run.until(step)
-    tour.serve(*services_of(teams))  # which cuts all connections, and is back at once
+    serve_again(teams)  # which cuts all connections, and is back at once
     assert await run.result() == "91.00 USD paid"
     assert attempts(run) == [2 if each == step else 1 for each in LINKS]
     assert given[0] == given[1]
@@ -298,7 +254,7 @@ async def test_a_reviewer_who_changes_its_mind_is_not_asked_again(
     tour.offline.latency = 0.3
     run = await tour.send(teams.generate, {})
     await run.until(rounds(2)[2])
-    tour.serve(*services_of(teams))
+    serve_again(teams)
     assert (await run.result()).attempts == 3
     assert attempts(run) == [1, 1, 2, 1, 1, 1]
     assert {"role": "user", "content": "Use fewer words."} in tour.offline.requests[0]["messages"]
@@ -309,8 +265,7 @@ async def test_a_verdict_that_does_not_fit_ends_the_loop(
 ) -> None:
     says(teams, monkeypatch, text("x = 1"), text('{"approved": "perhaps"}'))
     run = await tour.send(teams.generate, {})
-    with pytest.raises(tour.InvocationFailed, match="does not fit Verdict"):
-        await run.result()
+    await failure_of(run, "does not fit Verdict")
     assert run.journal.steps == rounds(1)
 
 
@@ -388,7 +343,7 @@ async def test_the_fan_out_survives_a_crash_in_the_middle(
     monkeypatch.setattr(teams, "search", stuck_once)
     run = await tour.send(teams.generate_report, {"topic": "bees, wasps and ants"})
     await run.until("suspended")
-    tour.serve(*services_of(teams))
+    serve_again(teams)
     assert await run.result() == "- bees is known.\n- wasps is known.\n- ants is known."
     assert sorted(started) == ["ants", "bees", "wasps", "wasps"]
     assert run.llm_calls == 5
@@ -399,8 +354,7 @@ async def test_a_plan_without_tasks_makes_no_workers(
 ) -> None:
     says(teams, monkeypatch, text('{"tasks": []}'))
     run = await tour.send(teams.generate_report, {})
-    with pytest.raises(tour.InvocationFailed, match="does not fit TaskList"):
-        await run.result()
+    await failure_of(run, "does not fit TaskList")
     assert run.journal.steps == ["Plan"]
 
 
@@ -432,21 +386,20 @@ async def test_a_name_that_is_not_on_the_list_is_not_called(
     teams: ModuleType, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, ...]
 ) -> None:
     """Not even that of another service, which Restate does know."""
-    says(teams, monkeypatch, names(*wrong))
+    says(teams, monkeypatch, tool_call(*wrong))
     run = await tour.call(teams.answer, {})
     assert run.journal.steps == [LIST, CHOOSE, CHOOSE, "BillingAgent/run"]
     told = tour.offline.requests[0]["messages"][-len(wrong) :]
-    assert [message["tool_call_id"] for message in told] == [str(n) for n in range(len(wrong))]
+    assert [message["tool_call_id"] for message in told] == ["1", "2"][: len(wrong)]
     assert all("BillingAgent, AccountAgent, ProductAgent" in each["content"] for each in told)
 
 
 async def test_a_model_that_never_names_anybody_ends(
     teams: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    says(teams, monkeypatch, *[names("LegalAgent")] * 9)
+    says(teams, monkeypatch, tool_call("LegalAgent"), ever=True)
     run = await tour.send(teams.answer, {})
-    with pytest.raises(tour.InvocationFailed, match="five times"):
-        await run.result()
+    await failure_of(run, "five times")
     assert run.journal.steps == [LIST, *[CHOOSE] * 5]
 
 
@@ -471,8 +424,8 @@ async def test_a_choice_stands_after_a_crash(
     tour.offline.latency = 0.3
     run = await tour.send(teams.answer, {"message": "My login is locked"})
     await run.until("AccountAgent/run")
-    says(teams, monkeypatch, text("you can log in again now"), *[names("ProductAgent")] * 9)
-    tour.serve(*services_of(teams))
+    says(teams, monkeypatch, text("you can log in again now"), *[tool_call("ProductAgent")] * 9)
+    serve_again(teams)
     assert await run.result() == "you can log in again now"
     assert run.journal.steps == [LIST, CHOOSE, "AccountAgent/run"]
     assert run.journal.attempts(CHOOSE) == [1]
@@ -523,7 +476,7 @@ async def test_a_handover_is_not_made_twice(teams: ModuleType) -> None:
     tour.offline.latency = 0.3
     run = await tour.send(teams.message, {"message": "My login is locked"}, key=uuid4().hex)
     await run.until("Ask AccountAgent")
-    tour.serve(*services_of(teams))
+    serve_again(teams)
     assert (await run.result())["agent"] == "AccountAgent"
     assert (run.journal.steps, attempts(run)) == (["Ask Reception", "Ask AccountAgent"], [1, 2])
 
@@ -534,7 +487,7 @@ async def test_a_handover_is_not_made_twice(teams: ModuleType) -> None:
 async def test_a_handover_to_nobody_or_to_oneself_stays_where_it_is(
     teams: ModuleType, monkeypatch: pytest.MonkeyPatch, said: list[str], asked: int
 ) -> None:
-    says(teams, monkeypatch, *(names(name) for name in said))
+    says(teams, monkeypatch, *(tool_call(name) for name in said))
     run = await tour.call(teams.message, {"message": "Hm."}, key=uuid4().hex)
     assert len(run.journal.steps) == asked
     assert run.result["agent"] == ("Reception" if "LegalAgent" in said else "BillingAgent")
@@ -543,10 +496,9 @@ async def test_a_handover_to_nobody_or_to_oneself_stays_where_it_is(
 async def test_who_may_not_hand_over_any_more_and_does_is_stopped(
     teams: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    says(teams, monkeypatch, *[names("LegalAgent")] * 9)
+    says(teams, monkeypatch, tool_call("LegalAgent"), ever=True)
     run = await tour.send(teams.message, {}, key=uuid4().hex)
-    with pytest.raises(tour.InvocationFailed, match="went on handing over"):
-        await run.result()
+    await failure_of(run, "went on handing over")
     assert run.journal.steps == ["Ask Reception"] * 4
 
 
@@ -554,9 +506,8 @@ async def test_a_turn_that_fails_leaves_no_trace(teams: ModuleType) -> None:
     key = uuid4().hex
     tour.offline.fail(status=401)
     run = await tour.send(teams.message, {}, key=key)
-    with pytest.raises(tour.InvocationFailed) as failure:
-        await run.result()
-    assert failure.value.status == 401
+    failure = await failure_of(run)
+    assert failure.status == 401
     assert server.query(f"select key from state where service_key = '{key}'") == []
 
 
@@ -565,11 +516,9 @@ async def test_a_turn_that_fails_leaves_no_trace(teams: ModuleType) -> None:
 
 async def judged(teams: ModuleType, number: str, source: str, handler: str, arg: Any) -> Verdict:
     """Run a version of an exercise in the notebook's module, and return what is said of it."""
-    there = dict(vars(teams))
-    exec(source, there)
-    kinds = (restate.Service, restate.VirtualObject)
-    names_before = vars(teams)
-    new = [v for k, v in there.items() if isinstance(v, kinds) and k not in names_before]
+    there = namespace(teams, source)
+    known = services_of(teams)
+    new = [v for v in there.values() if isinstance(v, AnyService) and v not in known]
     endpoint = tour.serve(*new)
     try:
         await tour.call(there[handler], arg)

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 import agents
-import httpx
 import pytest
 import restate
 from openai import AsyncOpenAI
@@ -19,8 +18,9 @@ from openai.types.chat import ChatCompletion
 from restate.ext.openai import DurableRunner, durable_function_tool, restate_context
 
 import tour
-from tests.helpers.exercise_source import NOTEBOOKS, solutions, stub
-from tests.helpers.outside import attach
+from tests.helpers.agents import agents_of, failure_of, namespace, services_of
+from tests.helpers.exercise_source import NOTEBOOKS, numbered, solutions, stub
+from tests.helpers.outside import attach, post
 from tests.helpers.programs import output
 from tests.helpers.serving import Serve
 from tour import server
@@ -40,7 +40,7 @@ QUICK = timedelta(milliseconds=20)
 HOLD = restate.InvocationRetryPolicy(
     initial_interval=QUICK, max_attempts=3, on_max_attempts="pause"
 )
-[NOTEBOOK] = [path for path in NOTEBOOKS if path.name.startswith("09_")]
+NOTEBOOK = numbered("09")
 SOLVED_1, SOLVED_2 = solutions(NOTEBOOK).values()
 
 Handler = Callable[..., Awaitable[Any]]
@@ -48,15 +48,13 @@ Handler = Callable[..., Awaitable[Any]]
 used: list[AsyncOpenAI] = []  # until they are closed, after the last test
 
 
+served = agents_of("09", "weather", "claims", "chat")
+
+
 @pytest.fixture(scope="module")
-def module() -> Iterator[ModuleType]:
-    tour.start()
-    agent = load("09")
+def module(served: ModuleType) -> ModuleType:
     use(AsyncOpenAI(max_retries=0))
-    endpoints = [tour.serve(each) for each in (agent.weather, agent.claims, agent.chat)]
-    yield agent
-    for endpoint in endpoints:
-        endpoint.stop()
+    return served
 
 
 @pytest.fixture
@@ -72,7 +70,6 @@ def agent(
         mails.append(message)
 
     monkeypatch.setattr(module, "request_human_review", mail)
-    tour.offline.reset()
     yield module
     if len(used) > 1:
         use(used[0])
@@ -81,10 +78,6 @@ def agent(
 def use(client: AsyncOpenAI) -> None:
     used.append(client)
     agents.set_default_openai_client(client, use_for_tracing=False)
-
-
-def post(path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{server.ensure().ingress}{path}", timeout=20, **body)
 
 
 def serve_agent(serve: Serve, agent: ModuleType, name: str, **changes: Any) -> Handler:
@@ -97,12 +90,6 @@ def serve_agent(serve: Serve, agent: ModuleType, name: str, **changes: Any) -> H
 
     serve(service)
     return run
-
-
-async def failure(run: tour.invocation.Invocation) -> tour.InvocationFailed:
-    with pytest.raises(tour.InvocationFailed) as failed:
-        await run.result()
-    return failed.value
 
 
 # ---- as others see them
@@ -137,9 +124,7 @@ async def test_the_documented_claim(agent: ModuleType, mails: list[str]) -> None
 
 
 def test_the_snippets_make_three_services(agent: ModuleType) -> None:
-    kinds = (restate.Service, restate.VirtualObject)
-    made = [each for each in vars(agent).values() if isinstance(each, kinds)]
-    assert [each.name for each in made] == [WEATHER, CLAIM, CHAT]
+    assert [each.name for each in services_of(agent)] == [WEATHER, CLAIM, CHAT]
 
 
 @pytest.mark.parametrize("service", DEFAULTS)
@@ -265,7 +250,7 @@ async def test_a_large_claim_waits_for_a_human(
 async def test_a_rejection_ends_the_claim_with_its_words(agent: ModuleType) -> None:
     run = await tour.send(agent.run_claim_agent, {})
     await tour.reject(run, "not insured")
-    failed = await failure(run)
+    failed = await failure_of(run)
     assert (failed.status, "not insured" in str(failed)) == (500, True)
 
 
@@ -378,7 +363,7 @@ async def test_retries_multiply(agent: ModuleType, retries: int | None, requests
     use(client)
     tour.offline.fail(times=9, status=500, retry_after=0.01)
     run = await tour.send(agent.run, {})
-    assert (await failure(run)).status == 500
+    assert (await failure_of(run)).status == 500
     assert run.journal.attempts("call LLM") == [3]
     assert tour.offline.calls == run.llm_calls == requests
 
@@ -404,7 +389,7 @@ async def test_every_error_of_the_model_is_tried_three_times(
 ) -> None:
     tour.offline.fail(times=3, status=status)
     run = await tour.send(agent.run, {})
-    assert (await failure(run)).status == 500
+    assert (await failure_of(run)).status == 500
     assert run.journal.attempts("call LLM") == [3]
 
 
@@ -458,7 +443,7 @@ def scripted(*replies: Any) -> list[list[Any]]:
 async def test_the_loop_ends_after_five_turns(agent: ModuleType) -> None:
     scripted(("get_weather", '{"city": "Oslo"}'))
     run = await tour.send(agent.run, {})
-    failed = await failure(run)
+    failed = await failure_of(run)
     assert (failed.status, "Max turns (5) exceeded" in str(failed)) == (500, True)
     assert run.journal.steps == ["call LLM", "get weather"] * 5
     assert run.journal.attempts("call LLM") == [1] * 5
@@ -468,7 +453,7 @@ async def test_a_tool_that_the_model_invents_ends_it(agent: ModuleType, serve: S
     """In `run_agent`, that is: the runner by itself would be called again for ever."""
     scripted(("get_wether", "{}"))
     run = await tour.send(agent.run, {})
-    assert "get_wether not found" in str(await failure(run))
+    assert "get_wether not found" in str(await failure_of(run))
     assert run.journal.attempts("call LLM") == [1]
     service = restate.Service("SdkTestInvented", invocation_retry_policy=HOLD)
 
@@ -606,13 +591,6 @@ def test_without_the_sdk_an_export_is_refused_in_one_sentence(
 # ---- the exercises
 
 
-def exercise(agent: ModuleType, source: str) -> dict[str, Any]:
-    """Run an exercise's cell after the snippets, and return what it has made."""
-    scope = vars(agent) | {}
-    exec(source, scope)
-    return scope
-
-
 STUB_1, STUB_2 = stub(SOLVED_1), stub(SOLVED_2)
 DURABLE_RUN = "DurableRunner.run(agent, request.prompt, run_options=THREE_TRIES)"
 
@@ -637,7 +615,7 @@ DURABLE_RUN = "DurableRunner.run(agent, request.prompt, run_options=THREE_TRIES)
     ids=["solution", "stub", "no tool step", "no model step", "decorator alone", "name", "nothing"],
 )
 async def test_exercise_1(agent: ModuleType, serve: Serve, source: str, verdict: str) -> None:
-    scope = exercise(agent, source)
+    scope = namespace(agent, source)
     serve(scope["moved"])
     await tour.call(scope["moved_run"], {})
     assert verdict in repr(tour.check("09.1"))
@@ -663,12 +641,12 @@ HASTY = SOLVED_2.replace("    result = await", '    ctx.set("items", items)\n   
 async def test_exercise_2(
     agent: ModuleType, serve: Serve, source: str, down: bool, verdict: str
 ) -> None:
-    scope = exercise(agent, source)
+    scope = namespace(agent, source)
     serve(scope["steady"])
     key = uuid4().hex
     await tour.call(scope["steady_message"], {}, key=key)
     if down:
         tour.offline.fail(times=3, status=500)
-        await failure(await tour.send(scope["steady_message"], {"message": "Hi."}, key=key))
+        await failure_of(await tour.send(scope["steady_message"], {"message": "Hi."}, key=key))
     await tour.call(scope["steady_message"], {"message": "What is my name?"}, key=key)
     assert verdict in repr(tour.check("09.2"))

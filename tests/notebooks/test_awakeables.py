@@ -5,7 +5,6 @@ import base64
 import json
 import re
 import signal
-from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +15,7 @@ import pytest
 import restate
 
 import tour
+from tests.helpers.agents import agents_of, failure_of, namespace, says, tool_call
 from tests.helpers.documented import CLAIM_RULES
 from tests.helpers.exercise_source import FOLDER
 from tests.helpers.exported import alone, register
@@ -23,7 +23,7 @@ from tests.helpers.outside import attach, post
 from tests.helpers.serving import Serve
 from tour import server
 from tour.asgi import free_port
-from tour.export import export, load
+from tour.export import export
 from tour.invocation import Invocation
 
 pytestmark = pytest.mark.anyio
@@ -53,14 +53,7 @@ class Human:
         return await asyncio.to_thread(self._unread.get, timeout=10)
 
 
-@pytest.fixture(scope="module")
-def module() -> Iterator[ModuleType]:
-    tour.start()
-    agent = load("02")
-    endpoints = [tour.serve(each) for each in (agent.approval, agent.in_time, agent.gated)]
-    yield agent
-    for endpoint in endpoints:
-        endpoint.stop()
+module = agents_of("02", "approval", "in_time", "gated")
 
 
 @pytest.fixture
@@ -72,7 +65,6 @@ def human(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Human:
 
 @pytest.fixture
 def agent(module: ModuleType, human: Human) -> ModuleType:
-    tour.offline.reset()
     return module
 
 
@@ -170,10 +162,9 @@ def test_the_arguments_of_a_tool_call_are_checked(agent: ModuleType, arguments: 
 async def test_a_tool_call_that_makes_no_sense_is_terminal(
     agent: ModuleType, monkeypatch: pytest.MonkeyPatch, handler: str, arguments: str
 ) -> None:
-    monkeypatch.setattr(agent, "ask_model", always_calls(arguments))
+    says(agent, monkeypatch, wants_approval(arguments), ever=True)
     run = await tour.send(getattr(agent, handler), {})
-    with pytest.raises(tour.InvocationFailed, match="makes no sense"):
-        await run.result()
+    await failure_of(run, "makes no sense")
     assert run.journal.attempts("LLM call") == [1]
 
 
@@ -186,31 +177,24 @@ async def test_the_loop_ends_after_five_rounds(
     async def shrugs(ctx: restate.Context, claim: Any) -> str:
         return "perhaps"
 
-    monkeypatch.setattr(agent, "ask_model", always_calls('{"amount": 2000}'))
+    says(agent, monkeypatch, wants_approval('{"amount": 2000}'), ever=True)
     monkeypatch.setattr(agent, tool, shrugs)
     run = await tour.send(getattr(agent, handler), {})
-    with pytest.raises(tour.InvocationFailed, match="no answer after five rounds"):
-        await run.result()
+    await failure_of(run, "no answer after five rounds")
     assert run.journal.steps == ["LLM call"] * 5
 
 
 async def test_the_paying_loop_ends_after_five_rounds(
     agent: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "ask_model", always_calls('{"amount": 2}'))
+    says(agent, monkeypatch, wants_approval('{"amount": 2}'), ever=True)
     run = await tour.send(agent.pay, {})
-    with pytest.raises(tour.InvocationFailed, match="no answer after five rounds"):
-        await run.result()
+    await failure_of(run, "no answer after five rounds")
     assert run.journal.steps == ["LLM call", "pay claim"] * 5
 
 
-def always_calls(arguments: str) -> Callable[..., Awaitable[dict[str, Any]]]:
-    call = {"id": "1", "function": {"name": "human_approval", "arguments": arguments}}
-
-    async def model(messages: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-        return {"role": "assistant", "tool_calls": [call]}
-
-    return model
+def wants_approval(arguments: str) -> dict[str, Any]:
+    return tool_call("human_approval", arguments=arguments)
 
 
 # ---- claims that are not in the notebook
@@ -327,8 +311,7 @@ async def test_an_answer_that_is_neither_is_asked_for_again_and_not_for_ever(
     run = await tour.send(agent.run, {})
     for body in ("no", "", '{"approved": false}'):
         assert await asyncio.to_thread(answer, await human.asked(), body) == 202
-    with pytest.raises(tour.InvocationFailed, match="asked three times, and had no yes and no no"):
-        await run.result()
+    await failure_of(run, "asked three times, and had no yes and no no")
     assert run.journal.attempts("request-review") == [1, 1, 1]
     assert run.llm_calls == 1
     ids = {awakeable_id for _, awakeable_id in human.mails}
@@ -350,8 +333,7 @@ async def test_a_rejection_by_http_fails_the_run_with_its_words(
 ) -> None:
     run = await tour.send(agent.run, {})
     assert await asyncio.to_thread(answer, await human.asked(), "not insured", "reject") == 202
-    with pytest.raises(tour.InvocationFailed, match=r"status 500: not insured$"):
-        await run.result()
+    await failure_of(run, r"status 500: not insured$")
     assert run.llm_calls == 1
 
 
@@ -517,12 +499,12 @@ ANSWERED = '    return "approved" if await answer else "rejected"\n'
 async def test_exercise_1(
     agent: ModuleType, serve: Serve, source: str, answers: int, verdict: str
 ) -> None:
-    scope = exercise(agent, source)
+    scope = namespace(agent, source, asyncio=asyncio)
     serve(scope["four_eyes"])
     run = await tour.send(scope["four_eyes_run"], {})
     await run.until("suspended")
-    for says in (True, False)[:answers]:
-        await tour.approve(run, says)
+    for yes in (True, False)[:answers]:
+        await tour.approve(run, yes)
     await run.result()
     assert verdict in repr(tour.check("02.1"))
 
@@ -545,7 +527,7 @@ async def test_exercise_1(
     ids=["solution", "no end", "sleeps first", "approves", "a sleep of the process"],
 )
 async def test_exercise_2(agent: ModuleType, serve: Serve, source: str, verdict: str) -> None:
-    scope = exercise(agent, source)
+    scope = namespace(agent, source, asyncio=asyncio)
     serve(scope["hurried"])
     run = await tour.send(scope["hurried_run"], {})
     await asyncio.sleep(0.7)
@@ -553,13 +535,6 @@ async def test_exercise_2(agent: ModuleType, serve: Serve, source: str, verdict:
         await tour.approve(run)
     await run.result()
     assert verdict in repr(tour.check("02.2"))
-
-
-def exercise(agent: ModuleType, source: str) -> dict[str, Any]:
-    """Run an exercise's cell after the snippets, and return what it has made."""
-    scope = vars(agent) | {"asyncio": asyncio}
-    exec(source, scope)
-    return scope
 
 
 # ---- on its own; the last test here: afterwards nobody serves these agents

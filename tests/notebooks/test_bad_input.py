@@ -1,51 +1,42 @@
 """What one agent makes of bad input, word by word, to a caller who waits for the answer.
 
-That no handler of any notebook comes to grief is what `test_bad_input_campaign.py` shows.
+That no handler of any notebook comes to grief is what `tests/campaigns/test_bad_input.py` shows.
 """
 
 import json
+import sys
 import time
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 
-import tour
+from tests.helpers.agents import agents_of, services_of, unfinished
+from tests.helpers.outside import post
 from tour import server
-from tour.export import load
 
 SECONDS = 10  # far below the time in which a handler that fails would give up
 GOOD = {"prompt": "What is the weather like in Oslo?"}
-UNFINISHED = (
-    "select id, status, last_failure from sys_invocation "
-    "where status != 'completed' and target_service_name = 'WeatherAgent'"
-)
 
 
-@pytest.fixture(scope="module")
-def agent() -> Iterator[ModuleType]:
-    tour.start()
-    tour.offline.reset()
-    module = load("01")
-    endpoint = tour.serve(module.weather)
-    yield module
-    for row in server.query(UNFINISHED):
-        server.request("PATCH", f"/invocations/{row['id']}/kill")
-    endpoint.stop()
+agent = agents_of("01")
 
 
-def post(path: str, **body: Any) -> httpx.Response:
+def asked(path: str, **body: Any) -> httpx.Response:
     """Send a request; afterwards no invocation of the agent may be under way."""
     began = time.monotonic()
     try:
-        reply = httpx.post(f"{server.ensure().ingress}/{path}", timeout=SECONDS, **body)
+        reply = post(path, timeout=SECONDS, **body)
     except httpx.ReadTimeout:
-        pytest.fail(f"no answer: {server.query(UNFINISHED)}")
+        pytest.fail(f"no answer: {under_way()}")
     assert time.monotonic() - began < SECONDS
-    assert server.query(UNFINISHED) == []
+    assert under_way() == []
     return reply
+
+
+def under_way() -> list[server.Row]:
+    return unfinished(*services_of(sys.modules["agent_01"]))
 
 
 def refusal(reply: httpx.Response) -> str:
@@ -80,7 +71,7 @@ BAD: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
 def test_a_bad_body_is_refused(agent: ModuleType, body: dict[str, Any]) -> None:
     body = {key: value for key, value in body.items() if value is not None}
-    assert refusal(post("WeatherAgent/run", **body))
+    assert refusal(asked("WeatherAgent/run", **body))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +83,7 @@ def test_a_bad_body_is_refused(agent: ModuleType, body: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_not_there_is_404_or_400(agent: ModuleType, path: str, named: str) -> None:
-    reply = post(path, json=GOOD)
+    reply = asked(path, json=GOOD)
     assert reply.status_code in (400, 404)
     assert named in refusal(reply)
 
@@ -103,7 +94,7 @@ def test_what_is_not_there_is_404_or_400(agent: ModuleType, path: str, named: st
 )
 def test_any_unicode_is_taken(agent: ModuleType, city: str) -> None:
     prompt = json.dumps({"prompt": f"What is the weather like in {city}?"}).encode()
-    reply = post("WeatherAgent/run", content=prompt, headers=JSON)
+    reply = asked("WeatherAgent/run", content=prompt, headers=JSON)
     if reply.is_success:
         assert isinstance(reply.json(), str)
     else:
@@ -112,5 +103,5 @@ def test_any_unicode_is_taken(agent: ModuleType, city: str) -> None:
 
 
 def test_afterwards_a_good_question_is_answered(agent: ModuleType) -> None:
-    assert post("WeatherAgent/run", json={}).json() == "San Francisco: 23 °C, sunny."
-    assert post("WeatherAgent/run", json=GOOD).json() == "Oslo: 23 °C, sunny."
+    assert asked("WeatherAgent/run", json={}).json() == "San Francisco: 23 °C, sunny."
+    assert asked("WeatherAgent/run", json=GOOD).json() == "Oslo: 23 °C, sunny."

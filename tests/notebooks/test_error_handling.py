@@ -12,17 +12,17 @@ import pytest
 import restate
 
 import tour
-from tests.helpers.exercise_source import NOTEBOOKS, solutions
+from tests.helpers.agents import agents_of, failure_of, namespace, services_of, unfinished
+from tests.helpers.exercise_source import numbered, solutions
 from tests.helpers.outside import post
 from tests.helpers.serving import Serve
 from tour import server
 from tour.endpoint import thread
-from tour.export import load
 from tour.invocation import Patience
 
 pytestmark = pytest.mark.anyio
 
-NOTEBOOK = next(path for path in NOTEBOOKS if path.name.startswith("06_"))
+NOTEBOOK = numbered("06")
 MS = timedelta(milliseconds=1)
 NOT_ALLOWED = "This tool is not allowed to run for this input."
 NO_FLIGHTS = "Flight booking failed: no flights to SFO available."
@@ -31,25 +31,13 @@ TO_SFO = "Book a business trip to San Francisco: a hotel, a car and a flight."
 QUICK = restate.InvocationRetryPolicy(
     initial_interval=10 * MS, max_attempts=3, on_max_attempts="pause"
 )
-UNFINISHED = (
-    "select id, target, status, last_failure from sys_invocation where status != 'completed' "
-    "and target_service_name in ('ErrorHandlingAgent', 'BookingWithRollbackAgent')"
-)
 
-
-@pytest.fixture(scope="module")
-def notebook() -> Iterator[ModuleType]:
-    tour.start()
-    module = load("06")
-    endpoint = tour.serve(module.weather, module.booking)
-    yield module
-    endpoint.stop()
+notebook = agents_of("06")
 
 
 @pytest.fixture
 def agent(notebook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The agents as they are in the notebook, whatever the test before did to their tools."""
-    tour.offline.reset()
     kept = dict(vars(notebook))
     yield notebook
     vars(notebook).update(kept)
@@ -62,12 +50,6 @@ def clients() -> Iterator[list[openai.AsyncOpenAI]]:
     yield made
     for client in made:
         thread().submit(client.close()).result(10)
-
-
-async def failure_of(run: Any) -> tour.InvocationFailed:
-    with pytest.raises(tour.InvocationFailed) as failed:
-        await run.result()
-    return failed.value
 
 
 # ---- over HTTP
@@ -124,7 +106,7 @@ async def test_bad_input_is_refused_at_once(
     reply = post(path, **body)
     assert reply.json()["code"] == reply.status_code
     assert reply.status_code in {status, 400}
-    assert server.query(UNFINISHED) == []
+    assert unfinished(*services_of(agent)) == []
     assert tour.offline.calls == 0
 
 
@@ -717,8 +699,7 @@ async def attempt(
     agent: ModuleType, serve: Serve, clients: list[openai.AsyncOpenAI], number: str, source: str
 ) -> Any:
     """Run what a learner wrote as its notebook would, and return the verdict on it."""
-    learner = dict(vars(agent))
-    exec(source, learner)
+    learner = namespace(agent, source)
     if number == "06.1":
         clients.append(learner["chatty_client"])
         serve(learner["chatty"])
@@ -765,8 +746,7 @@ async def test_another_right_solution_is_right(
 async def test_a_model_that_answers_is_no_proof(
     agent: ModuleType, serve: Serve, clients: list[openai.AsyncOpenAI]
 ) -> None:
-    learner = dict(vars(agent))
-    exec(solutions(NOTEBOOK)["06.1"], learner)
+    learner = namespace(agent, solutions(NOTEBOOK)["06.1"])
     clients.append(learner["chatty_client"])
     serve(learner["chatty"])
     await tour.call(learner["chatty_run"], agent.WeatherPrompt())

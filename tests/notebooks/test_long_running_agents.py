@@ -9,24 +9,28 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 
 import tour
-from tests.helpers.exercise_source import NOTEBOOKS, solutions, stub
-from tests.helpers.outside import attach
+from tests.helpers.agents import (
+    agents_of,
+    crash,
+    namespace,
+    serve_again,
+    serve_if_down,
+    services_of,
+    unfinished,
+)
+from tests.helpers.exercise_source import numbered, solutions, stub
+from tests.helpers.outside import attach, output_of, post
 from tour import server
-from tour.endpoint import Endpoint
 from tour.exercises import Verdict
-from tour.export import load
 
 JSON = {"content-type": "application/json"}
-UNFINISHED = "select id, target, status from sys_invocation where status != 'completed'"
 DONE = "done: "
-[NOTEBOOK] = [path for path in NOTEBOOKS if path.name.startswith("08_")]
+NOTEBOOK = numbered("08")
 
-served: list[Endpoint] = []
-client = httpx.Client(timeout=20)
+original = agents_of("08")
 
 
 class Hold:
@@ -46,39 +50,18 @@ def held(ask: Any) -> Any:
     return ask_when_let
 
 
-@pytest.fixture(scope="module")
-def original() -> Iterator[ModuleType]:
-    tour.start()
-    yield load("08")
-    while served:
-        served.pop().stop()
-    client.close()
-
-
 @pytest.fixture
 def agent(original: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """All agents, served; what a test has changed in them is mended after it."""
-    tour.offline.reset()
     monkeypatch.setattr(original, "ask_model", held(original.ask_model))
-    if not served or repr(served[-1]).endswith("down>"):
-        serve(original)
+    serve_if_down(original)
     yield original
     Hold.stage = "nothing"
-
-
-def serve(agent: ModuleType) -> None:
-    services = (agent.progress, agent.coder, agent.coding, agent.follow_up, agent.morning)
-    served.append(tour.serve(*services, agent.cron, agent.bucket, agent.budgeted))
 
 
 @pytest.fixture
 def key() -> str:
     return uuid4().hex
-
-
-def post(path: str, body: Any = None, **options: Any) -> httpx.Response:
-    given = {"json": body} if body is not None else options
-    return client.post(f"{server.ensure().ingress}/{path}", **given)
 
 
 def tell(key: str, content: str) -> None:
@@ -169,12 +152,12 @@ async def test_a_reader_who_waits_in_vain_is_sent_away(
 async def test_a_slow_stream_does_not_hold_up_the_agent(agent: ModuleType, key: str) -> None:
     """The stream's object is taken; the task goes on, and its events arrive afterwards."""
     rest = tour.serve(agent.coder, agent.coding)  # the stream is served by nobody that answers
-    served[-1].crash()
+    crash(agent)
     tell(key, "Build a lamp.")
     task = tour.latest(agent.run_task)
     assert await task.result() == "Build a lamp."
     rest.stop()
-    serve(agent)
+    serve_again(agent)
     assert follow(key) == ["Plan", "Write", "Check", "done: Build a lamp."]
 
 
@@ -186,9 +169,9 @@ async def test_a_crash_doubles_no_event(agent: ModuleType, key: str, stage: str)
     pull(key, ["Plan", "Write", "Check"].index(stage))
     task = tour.latest(agent.run_task)
     await task.until(stage)
-    served[-1].crash()
+    crash(agent)
     Hold.stage = "nothing"
-    serve(agent)
+    serve_again(agent)
     assert follow(key) == ["Plan", "Write", "Check", "done: Build a boat."]
     assert {name: task.journal.attempts(name) for name in agent.STAGES} == {
         name: [2 if name == stage else 1] for name in agent.STAGES
@@ -308,11 +291,11 @@ async def test_an_interruption_survives_the_death_of_the_agent(agent: ModuleType
     pull(key, 1)
     task = tour.latest(agent.run_task)
     await task.until("Write")
-    served[-1].crash()
+    crash(agent)
     await task.until("backing-off")
     order = await tour.send(agent.message, {"content": "Build a gate."}, key=key)
     Hold.stage = "nothing"
-    serve(agent)
+    serve_again(agent)
     await order.result()
     assert follow(key)[-1] == "done: Build a gate."
     assert task.journal.failure in (None, "[409] cancelled"), "it may have finished first"
@@ -364,25 +347,25 @@ async def test_a_step_hears_of_its_cancellation_while_the_line_is_up(
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("crashes", [False, True])
 async def test_words_are_heard_between_two_stages_in_their_order(
-    agent: ModuleType, key: str, crash: bool
+    agent: ModuleType, key: str, crashes: bool
 ) -> None:
     Hold.stage = "Plan"
     tell(key, "Build a kite.")
     pull(key, 0)
     for word in ('Begin every answer with "First!"', 'End every answer with "Last."'):
         assert post(f"CodingAgent/{key}/steer", {"content": word}).json() is True
-    if crash:
-        served[-1].crash()
-        serve(agent)
+    if crashes:
+        crash(agent)
+        serve_again(agent)
     Hold.stage = "nothing"
     assert follow(key)[-1] == "done: First! Build a kite. Last."
     last = tour.offline.requests[-1]["messages"]
     words = [each["content"].split()[0] for each in last if each["role"] == "system"]
     assert words == ["You", "Begin", "End"]
     assert "Last." in str(tour.offline.requests[-2]), "both are heard after the same stage"
-    assert tour.latest(agent.run_task).journal.attempts("Plan") == [2 if crash else 1]
+    assert tour.latest(agent.run_task).journal.attempts("Plan") == [2 if crashes else 1]
 
 
 @pytest.mark.anyio
@@ -513,7 +496,7 @@ async def test_a_cron_can_be_started_again_with_another_interval(
     assert post(f"CronJob/{key}/start", {"every": 0.1, "prompt": "Summarise: A. B."}).json() is True
     await until_there_are(key, 1)
     assert post(f"CronJob/{key}/stop").json() is True
-    assert server.output_of(summaries(key)[0]["id"]) == "A."
+    assert output_of(summaries(key)[0]["id"]) == "A."
 
 
 # ---- a budget
@@ -552,9 +535,9 @@ async def test_a_crash_does_not_buy_twice(
     Hold.stage = "Summarise"
     run = await tour.send(poor.run_budgeted, {"team": key, "prompt": "Summarise: A. B."})
     await run.until(at)
-    served[-1].crash()
+    crash(poor)
     Hold.stage = "nothing"
-    serve(poor)
+    serve_again(poor)
     assert await run.result() == "A."
     price = poor.price_of([{"role": "user", "content": "Summarise: A. B."}]).tokens
     assert state("TokenBucket", key)["spent"] == bought + price
@@ -606,7 +589,7 @@ def test_bad_input_is_refused_at_once(agent: ModuleType, key: str, path: str) ->
         assert reply.json()["message"]
         if body.get("content") == b"":
             assert reply.status_code == 400
-    assert not [row for row in server.query(UNFINISHED) if key in row["target"]]
+    assert not [row for row in unfinished(*services_of(agent)) if key in row["target"]]
     assert tour.offline.calls == 0
 
 
@@ -689,8 +672,7 @@ async def test_a_solution_is_told_from_its_stub(agent: ModuleType, key: str, num
 
 async def judged(agent: ModuleType, number: str, source: str, key: str) -> Verdict:
     """Run an exercise's cell as the notebook does, call it as the notebook does, and judge it."""
-    names = {**vars(agent), "asyncio": asyncio, "IS_SET": []}
-    exec(source, names)
+    names = namespace(agent, source, asyncio=asyncio, IS_SET=[])
     endpoint = tour.serve(names["nap" if number == "08.1" else "alarm"])
     try:
         if number == "08.1":
@@ -706,6 +688,6 @@ async def alarmed(names: dict[str, Any], key: str) -> None:
     for times in (2, 1):
         for _ in range(times):
             await tour.call(names["alarm_set"], 0.15, key=key)
-        rings = f"{UNFINISHED} and target = 'AlarmAgent/{key.replace(chr(39), chr(39) * 2)}/ring'"
-        while server.query(rings):
+        ring = f"AlarmAgent/{key}/ring"
+        while any(row["target"] == ring for row in unfinished(names["alarm"])):
             await asyncio.sleep(0.02)

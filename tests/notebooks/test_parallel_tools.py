@@ -2,28 +2,34 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import httpx
 import pytest
 import restate
 from restate import InvocationRetryPolicy
 
 import tour
+from tests.helpers.agents import (
+    agents_of,
+    failure_of,
+    namespace,
+    says,
+    services_of,
+    tool_call,
+    unfinished,
+)
 from tests.helpers.documented import CLAIM
-from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read, solutions, stub
+from tests.helpers.exercise_source import code_cells, numbered, read, solutions, stub
 from tests.helpers.outside import post
 from tests.helpers.serving import Serve
 from tour import server
-from tour.export import load
 from tour.journal import Journal, Step
 
-PATH = next(path for path in NOTEBOOKS if path.name.startswith("05"))
+NOTEBOOK = numbered("05")
 CITIES = {"message": "What is the weather in San Francisco and New York?"}
 CHECKS = ["eligibility", "cost", "fraud"]
 ANALYSES = ["Analyze sentiment", "Extract key points", "Summarize"]
@@ -36,31 +42,10 @@ AGENTS: dict[str, dict[str, Any]] = {
     "RateComparisonAgent/run": CLAIM,
     "FraudCheckAgent/run": CLAIM,
 }
-NAMES = ", ".join(f"'{target.split('/')[0]}'" for target in AGENTS)
-UNFINISHED = (
-    "select id, status, last_failure from sys_invocation "
-    f"where status != 'completed' and target_service_name in ({NAMES})"
-)
 MS = timedelta(milliseconds=1)
 
 
-@pytest.fixture(scope="module")
-def agent() -> Iterator[ModuleType]:
-    tour.start()
-    module = load("05")
-    services = [value for value in vars(module).values() if isinstance(value, restate.Service)]
-    endpoint = tour.serve(*services)
-    yield module
-    for row in server.query(UNFINISHED):
-        server.request("PATCH", f"/invocations/{row['id']}/kill")
-    endpoint.stop()
-
-
-@pytest.fixture(autouse=True)
-def fresh_model(agent: ModuleType) -> Iterator[None]:
-    tour.offline.reset()
-    yield
-    tour.offline.reset()
+agent = agents_of("05")
 
 
 def overlap(steps: list[Step]) -> bool:
@@ -140,14 +125,13 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("target", [*AGENTS][:5])
 def test_a_bad_body_is_refused_at_once(agent: ModuleType, target: str) -> None:
-    url = f"{server.ensure().ingress}/{target}"
     for sent in BAD.values():
-        reply = httpx.post(url, timeout=10, **sent)
+        reply = post(target, timeout=10, **sent)
         assert reply.is_error
         assert reply.json()["message"]
-    empty = httpx.post(url, timeout=10)
+    empty = post(target, timeout=10)
     assert (empty.status_code, "an empty request" in empty.text) == (400, True)
-    assert server.query(UNFINISHED) == []
+    assert unfinished(*services_of(agent)) == []
     assert tour.offline.calls == 0
 
 
@@ -200,22 +184,16 @@ def test_what_the_claim_agent_asks_the_model(agent: ModuleType) -> None:
 async def test_a_claim_that_the_model_makes_up_is_terminal(
     agent: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
-    call = {"id": "1", "function": {"name": "calculate_metrics", "arguments": arguments}}
-
-    async def babbles(messages: list[dict[str, Any]], **_: Any) -> dict[str, Any]:
-        return {"role": "assistant", "tool_calls": [call]}
-
-    monkeypatch.setattr(agent, "ask_model", babbles)
+    says(agent, monkeypatch, tool_call("calculate_metrics", arguments=arguments), ever=True)
     run = await tour.send(agent.run_claim_agent, CLAIM)
-    with pytest.raises(tour.InvocationFailed, match=r"the model's tool call (makes no|lacks)"):
-        await run.result()
+    await failure_of(run, r"the model's tool call (makes no|lacks)")
     assert run.journal.attempts("LLM call") == [1]
 
 
 @pytest.mark.anyio
 async def test_a_fourth_check_is_a_line_more(agent: ModuleType, serve: Serve) -> None:
     """What the notebook invites its reader to do."""
-    cell = next(c.source for c in code_cells(read(PATH), "snippet") if "checks = {" in c.source)
+    cell = next(c.source for c in code_cells(read(NOTEBOOK), "snippet") if "checks = {" in c.source)
     line = '        "fraud": ctx.run_typed("fraud", check_fraud, claim=claim),\n'
     assert line in cell
     before = vars(agent)["calculate_metrics"]
@@ -294,8 +272,7 @@ async def test_one_tool_call_of_two_that_makes_no_sense_is_terminal(
 
     monkeypatch.setattr(agent, "ask_model", babbles)
     run = await tour.send(agent.run_weather_agent, {})
-    with pytest.raises(tour.InvocationFailed, match="makes no sense"):
-        await run.result()
+    await failure_of(run, "makes no sense")
     assert run.journal.steps == ["LLM call"]
 
 
@@ -306,8 +283,7 @@ async def test_the_loops_end_after_ten_rounds(
     async def always_wants_a_tool(messages: list[Any], **options: Any) -> dict[str, Any]:
         name = options["tools"][0]["function"]["name"]
         arguments = json.dumps(CLAIM if name == "calculate_metrics" else {"city": "Oslo"})
-        call = {"id": "1", "function": {"name": name, "arguments": arguments}}
-        return {"role": "assistant", "tool_calls": [call]}
+        return tool_call(name, arguments=arguments)
 
     async def at_once(**_: Any) -> str:
         return "fine"
@@ -317,8 +293,7 @@ async def test_the_loops_end_after_ten_rounds(
     monkeypatch.setattr(agent, "ask_model", always_wants_a_tool)
     for handler, arg in ((agent.run_claim_agent, CLAIM), (agent.run_weather_agent, CITIES)):
         run = await tour.send(handler, arg)
-        with pytest.raises(tour.InvocationFailed, match="no answer after ten rounds"):
-            await run.result()
+        await failure_of(run, "no answer after ten rounds")
         assert len(named(run.journal, "LLM call")) == 10
 
 
@@ -445,9 +420,8 @@ async def test_other_claims_for_the_agents(
 async def test_without_all_three_there_is_no_decision(agent: ModuleType) -> None:
     tour.offline.fail(times=1, status=401)
     run = await tour.send(agent.run_claim_approval, CLAIM)
-    with pytest.raises(tour.InvocationFailed) as failure:
-        await run.result()
-    assert failure.value.status == 401
+    failure = await failure_of(run)
+    assert failure.status == 401
     assert "Decide" not in run.journal.steps
     assert run.llm_calls == 3
 
@@ -580,10 +554,9 @@ def _served(agent: ModuleType, serve: Serve, source: str, *changes: tuple[str, s
     for old, new in changes:
         assert old in source
         source = source.replace(old, new)
-    namespace = vars(agent).copy()
-    exec(source, namespace)
-    serve(namespace["trip" if "TripAgent" in source else "digest"])
-    return namespace
+    names = namespace(agent, source)
+    serve(names["trip" if "TripAgent" in source else "digest"])
+    return names
 
 
 def _judged(number: str, verdict: str) -> None:
@@ -592,7 +565,7 @@ def _judged(number: str, verdict: str) -> None:
     assert verdict in said
 
 
-TRIP, DIGEST = solutions(Path(PATH)).values()
+TRIP, DIGEST = solutions(NOTEBOOK).values()
 START = 'reports = [ctx.run_typed(f"Get weather {c}", fetch_weather, city=c) for c in STOPS]'
 WAIT = "await restate.gather(*reports)"
 RESULT = "return [await report for report in reports]"
@@ -682,8 +655,7 @@ async def test_who_gives_up_at_the_first_failure_has_not_solved_it(
 ) -> None:
     namespace = _served(agent, serve, DIGEST, ("tries(3)", "tries(1)"))
     run = await tour.send(namespace["digest_run"])
-    with pytest.raises(tour.InvocationFailed):
-        await run.result()
+    await failure_of(run)
     assert not tour.check("05.2")
 
 

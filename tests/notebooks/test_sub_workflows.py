@@ -17,76 +17,44 @@ import pytest
 import restate
 
 import tour
+from tests.helpers.agents import (
+    agents_of,
+    failure_of,
+    kill,
+    namespace,
+    refuses,
+    says,
+    services_of,
+    tool_call,
+    unfinished,
+)
 from tests.helpers.documented import CLAIM, CLAIM_RULES
-from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read, solutions, stub
+from tests.helpers.exercise_source import code_cells, numbered, read, solutions, stub
 from tests.helpers.exported import alone, register
-from tests.helpers.outside import get, post
+from tests.helpers.outside import get, output_of, post
 from tests.helpers.serving import Serve
 from tour import server
 from tour.asgi import free_port
-from tour.export import export, load
+from tour.export import export
 from tour.invocation import Invocation
 
 pytestmark = pytest.mark.anyio
 
-NOTEBOOK = next(path for path in NOTEBOOKS if path.name.startswith("04_"))
+NOTEBOOK = numbered("04")
 ENGINE = (
     "You are a claim approval engine. Analyze the claim and use your tools to decide whether to "
     "approve."
 )
 QUERY, TICKET = "Query DB", "CRMService/create_support_ticket"
 LLM, REVIEW = "LLM call", "HumanApprovalWorkflow/request_approval"
-TOOL_CALL = {"id": "1", "type": "function"}
 
-
-@pytest.fixture(scope="module")
-def agents() -> Iterator[ModuleType]:
-    """The notebook's agents, and apart from them the service that they call as another's."""
-    tour.start()
-    module = load("04")
-    others = (
-        *(module.claims, module.approvals, module.router, module.desk, module.notifications),
-        *(module.engine, module.eligibility, module.fraud),
-    )
-    endpoints = [tour.serve(*others), tour.serve(module.crm)]
-    yield module
-    for endpoint in endpoints:
-        endpoint.stop()
+agents = agents_of("04", "crm")  # the last is another's, and so deployed apart
 
 
 @pytest.fixture(autouse=True)
 def nothing_left(agents: ModuleType) -> Iterator[None]:
-    tour.offline.reset()
     yield
-    tour.offline.reset()
-    names = ", ".join(f"'{name}'" for name in api_names(agents))
-    for row in server.query(
-        f"select id from sys_invocation where status != 'completed' "
-        f"and target_service_name in ({names})"
-    ):
-        with suppress(tour.TourError):  # it may have ended with the one that called it
-            server.request("PATCH", f"/invocations/{row['id']}/kill")
-
-
-def api_names(agents: ModuleType) -> list[str]:
-    kinds = (restate.Service, restate.Workflow)
-    return [value.name for value in vars(agents).values() if isinstance(value, kinds)]
-
-
-def saying(name: str, arguments: str = "{}") -> dict[str, Any]:
-    """Return what a model says that calls one tool."""
-    call = TOOL_CALL | {"function": {"name": name, "arguments": arguments}}
-    return {"role": "assistant", "tool_calls": [call]}
-
-
-def puts_first(agents: ModuleType, patch: pytest.MonkeyPatch, said: dict[str, Any]) -> None:
-    """Put words into the model's mouth: its first answer to a user."""
-    honest = agents.ask_model
-
-    async def ask_model(messages: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-        return said if messages[-1]["role"] == "user" else await honest(messages, **options)
-
-    patch.setattr(agents, "ask_model", ask_model)
+    kill(unfinished(*services_of(agents)))
 
 
 # ---- over HTTP, with the documented payloads
@@ -97,7 +65,7 @@ def test_each_service_is_there_and_the_ticket_system_is_deployed_apart(agents: M
         each["name"]: each["deployment_id"]
         for each in server.request("GET", "/services").json()["services"]
     }
-    assert set(api_names(agents)) <= set(where)
+    assert {each.name for each in services_of(agents)} <= set(where)
     assert where["CRMService"] != where["ToolRouter"] == where["MultiAgentClaimApproval"]
 
 
@@ -195,15 +163,8 @@ HANDLERS = {
 
 @pytest.mark.parametrize(("path", "wrong"), HANDLERS.items(), ids=HANDLERS)
 def test_bad_input_is_refused_at_once(agents: ModuleType, path: str, wrong: Any) -> None:
-    unfinished = "select id from sys_invocation where status != 'completed' and target like '{}%'"
-    for body in (b"", b"null", b"{", b'{"colour": "red"}', json.dumps(wrong).encode()):
-        headers = {"content-type": "application/json"} if body else {}
-        reply = post(path.format(key=uuid4().hex), content=body, headers=headers)
-        assert reply.is_error, body
-        assert reply.json()["message"]
-        if not body:
-            assert (reply.status_code, "JSON object" in reply.text) == (400, True), body
-    assert server.query(unfinished.format(path.split("/", maxsplit=1)[0])) == []
+    refuses(path, wrong)
+    assert unfinished(*services_of(agents)) == []
 
 
 # ---- other words than the notebook's
@@ -278,7 +239,7 @@ async def test_a_message_finds_its_tool(
     if step == TICKET:
         _, child = run.journal.walk()
         assert child.steps == ["store ticket"]
-        assert server.output_of(child.id) in run.result
+        assert output_of(child.id) in run.result
 
 
 @pytest.mark.parametrize("message", ["It rains into my flat", "Hallo?", "The door is stuck"])
@@ -300,7 +261,7 @@ async def test_an_early_answer_comes_before_the_work(
     assert f"its reference is {reference}" in run.result
     by_id = [f"restate/attach/{reference}", f"restate/invocation/{reference}/attach"]
     tickets = [get(path) for path in by_id]
-    assert tickets == [server.output_of(reference)] * 2
+    assert tickets == [output_of(reference)] * 2
     assert stored == [message]
 
 
@@ -356,7 +317,7 @@ async def test_three_agents_judge_a_claim(
     parent, *children = run.journal.walk()
     assert parent.steps == [LLM, "EligibilityAgent/run", LLM, "FraudAgent/run", LLM]
     assert [child.steps for child in children] == [[LLM], [LLM]]
-    assert [server.output_of(child.id) for child in children] == [verdict, "low risk"]
+    assert [output_of(child.id) for child in children] == [verdict, "low risk"]
     assert run.llm_calls == tour.offline.calls == 5
     asked = [json.loads(tour.offline.requests[n]["messages"][1]["content"]) for n in (1, 3)]
     assert asked == [CLAIM | changes] * 2
@@ -378,10 +339,9 @@ async def test_three_agents_judge_a_claim(
 async def test_arguments_that_make_no_sense_are_terminal(
     agents: ModuleType, monkeypatch: pytest.MonkeyPatch, agent: str, name: str, arguments: str
 ) -> None:
-    puts_first(agents, monkeypatch, saying(name, arguments))
+    says(agents, monkeypatch, tool_call(name, arguments=arguments))
     run = await tour.send(getattr(agents, agent), {})
-    with pytest.raises(tour.InvocationFailed, match=r"make no sense|are incomplete"):
-        await run.result()
+    await failure_of(run, r"make no sense|are incomplete")
     assert (run.journal.steps, run.journal.attempts(LLM)) == ([LLM], [1])
 
 
@@ -397,7 +357,7 @@ async def test_arguments_that_make_no_sense_are_terminal(
 async def test_a_tool_that_the_model_invents(
     agents: ModuleType, monkeypatch: pytest.MonkeyPatch, agent: str, then: list[str]
 ) -> None:
-    puts_first(agents, monkeypatch, saying("send_flowers"))
+    says(agents, monkeypatch, tool_call("send_flowers"))
     prompt = {"prompt": "A bill of 20 USD."} if agent == "run_claim_agent" else {}
     run = await tour.call(getattr(agents, agent), prompt)
     assert [step for step in run.journal.steps if step not in (LLM, TICKET)] == then
@@ -410,22 +370,17 @@ async def test_a_tool_that_the_model_invents(
 
 
 async def test_the_loop_ends(agents: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never_satisfied(messages: Any, **options: Any) -> dict[str, Any]:
-        return saying("query_user_database")
-
-    monkeypatch.setattr(agents, "ask_model", never_satisfied)
+    says(agents, monkeypatch, tool_call("query_user_database"), ever=True)
     run = await tour.send(agents.route, {})
-    with pytest.raises(tour.InvocationFailed, match="no answer after ten rounds"):
-        await run.result()
+    await failure_of(run, "no answer after ten rounds")
     assert run.journal.steps == [LLM, QUERY] * 10
 
 
 async def test_a_models_refusal_goes_through_all_agents_to_the_caller(agents: ModuleType) -> None:
     tour.offline.fail(status=401)
     run = await tour.send(agents.run_approval_engine, {})
-    with pytest.raises(tour.InvocationFailed) as failure:
-        await run.result()
-    assert (failure.value.status, run.llm_calls) == (401, 1)
+    failure = await failure_of(run)
+    assert (failure.status, run.llm_calls) == (401, 1)
 
 
 # ---- parts that die
@@ -492,7 +447,7 @@ async def test_a_query_is_not_repeated_by_a_crash_after_it(
         if len(asked) == 2:
             raise ConnectionError("gone")
         if messages[-1]["role"] == "user" and len(asked) > 2:
-            return saying("create_support_ticket", '{"description": "odd"}')
+            return tool_call("create_support_ticket", arguments='{"description": "odd"}')
         return dict(await honest(messages, **options))
 
     monkeypatch.setattr(agents, "ask_model", crashes_the_second_time)
@@ -546,9 +501,8 @@ async def test_a_delay_over_http_and_its_end_before_its_time(agents: ModuleType)
     ticket = tour.latest(agents.create_support_ticket)
     assert (await ticket.status(), ticket.id) == ("scheduled", sent.json()["invocationId"])
     await ticket.cancel()
-    with pytest.raises(tour.InvocationFailed) as failure:
-        await ticket.result()
-    assert failure.value.status in (404, 409), "forgotten, or cancelled"
+    failure = await failure_of(ticket)
+    assert failure.status in (404, 409), "forgotten, or cancelled"
 
 
 async def test_an_agent_attaches_to_what_another_has_sent(serve: Serve, agents: ModuleType) -> None:
@@ -599,9 +553,8 @@ async def test_who_waits_hears_of_a_failure(agents: ModuleType) -> None:
         if trouble:
             tour.offline.fail(times=3, status=503)
         assert post(f"AsyncNotificationsAgent/{key}/run", body).status_code == status
-        with pytest.raises(tour.InvocationFailed) as failure:
-            await waiting.result()
-        assert failure.value.status == status
+        failure = await failure_of(waiting)
+        assert failure.status == status
         assert waiting.journal.steps == ["agent_response"]
 
 
@@ -621,9 +574,8 @@ async def test_a_promise_is_kept_once(serve: Serve) -> None:
     election = await tour.send(await_vote, key=key)
     await tour.call(vote, "yes", key)
     late = await tour.send(vote, "no", key)
-    with pytest.raises(tour.InvocationFailed, match="already completed") as failure:
-        await late.result()
-    assert failure.value.status == 409
+    failure = await failure_of(late, "already completed")
+    assert failure.status == 409
     assert await election.result() == "yes"
 
 
@@ -707,9 +659,8 @@ def parts(source: str) -> tuple[str, str, str]:
 async def judged(agents: ModuleType, serve: Serve, number: str, body: str, end: str = "") -> Any:
     """Run an exercise with another body, and return the verdict."""
     before, _, after = parts(solution(number))
-    names = dict(vars(agents), tour=tour)
     source = before if "return await ctx" in body else before.replace("seconds=0.5", "seconds=60")
-    exec(source + body + (end or after), names)
+    names = namespace(agents, source + body + (end or after), tour=tour)
     if number == "04.1":
         serve(names["second"])
         await tour.call(names["second_opinion"], CLAIM)
@@ -777,8 +728,7 @@ async def test_the_question_over_http_starts_an_agent_for_each_retry(
 async def test_exercise_2(agents: ModuleType, serve: Serve, body: str, said: str) -> None:
     if "resolved" in said:  # then the workflow itself cannot: it fails, which is not judged
         before, _, after = parts(solution("04.2"))
-        names = dict(vars(agents), tour=tour)
-        exec(before + body + after, names)
+        names = namespace(agents, before + body + after, tour=tour)
         serve(names["patience"])
         await tour.call(names["status"], key=uuid4().hex)
         verdict = tour.check("04.2")

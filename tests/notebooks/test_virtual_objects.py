@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import ModuleType
@@ -15,45 +15,35 @@ import httpx
 import pytest
 
 import tour
-from tests.helpers.exercise_source import NOTEBOOKS, solutions, stub
+from tests.helpers.agents import (
+    agents_of,
+    crash,
+    failure_of,
+    namespace,
+    serve_again,
+    serve_if_down,
+    services_of,
+    unfinished,
+)
+from tests.helpers.exercise_source import numbered, solutions, stub
 from tests.helpers.kernels import Kernel
 from tests.helpers.outside import post
 from tour import server
-from tour.endpoint import Endpoint
-from tour.export import load
 
 CHATS = ["Chat", "ThriftyChat"]
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 JSON = {"content-type": "application/json"}
 STATE = "select service_key, key, value_utf8 from state where service_name = '{}' {}"
-UNFINISHED = (
-    "select id, status, last_failure from sys_invocation "
-    "where status != 'completed' and target_service_name in ('Chat', 'ThriftyChat')"
-)
-[NOTEBOOK] = [path for path in NOTEBOOKS if path.name.startswith("03_")]
+NOTEBOOK = numbered("03")
 
-served: list[Endpoint] = []
-
-
-@pytest.fixture(scope="module")
-def original() -> Iterator[ModuleType]:
-    tour.start()
-    yield load("03")
-    while served:
-        served.pop().stop()
+original = agents_of("03")
 
 
 @pytest.fixture
 def agent(original: ModuleType) -> ModuleType:
     """The agents, served; what a test has sabotaged is mended before the next one."""
-    tour.offline.reset()
-    if not served or repr(served[-1]).endswith("down>"):
-        serve(original)
+    serve_if_down(original)
     return original
-
-
-def serve(agent: ModuleType) -> None:
-    served.append(tour.serve(agent.chat, agent.thrifty))
 
 
 @pytest.fixture
@@ -177,11 +167,11 @@ def test_keys_are_apart_whatever_they_look_like(agent: ModuleType, key: str, cha
 def test_memory_outlives_the_kernel_and_the_server(agent: ModuleType, key: str) -> None:
     tell = f"await tour.call(agent.message, {{'message': 'My dog is Rex.'}}, key={key!r})"
     start = "import tour\nfrom tour.export import load\ntour.start()\nagent = load('03')\n"
-    served[-1].stop()
+    crash(agent)
     with Kernel() as first:
         first.good(start + "tour.serve(agent.chat, agent.thrifty)\n" + tell)
     os.kill(int(server.pid() or 0), signal.SIGKILL)
-    serve(agent)
+    serve_again(agent)
     assert say(key, "What is my dog?") == "Your dog is Rex."
 
 
@@ -212,7 +202,7 @@ async def test_a_crash_before_the_set_arrives_applies_it_once(
     """What was set had not left the process; the next try sets it."""
 
     def dies(reply: dict[str, Any]) -> dict[str, str]:
-        served[-1].crash()
+        crash(agent)
         raise SystemError("nobody hears this")
 
     monkeypatch.setattr(agent, "answer_of", dies)
@@ -221,7 +211,7 @@ async def test_a_crash_before_the_set_arrives_applies_it_once(
     assert "SetState" not in entries(run.id)
     assert server.query(STATE.format("Chat", f"and service_key = '{key}'")) == []
     monkeypatch.undo()
-    serve(agent)
+    serve_again(agent)
     assert await run.result() == {"answer": "Noted: your dog is Rex."}
     assert Counter(entries(run.id))["SetState"] == 1
     assert said(history(key)) == ["My dog is Rex."]
@@ -243,7 +233,7 @@ async def test_a_failure_after_the_set_applies_it_once(
     await run.until("backing-off")
     assert said(history(key)) == ["My cat is Mia.", "My dog is Rex."]
     monkeypatch.undo()
-    serve(agent)
+    serve_again(agent)
     await run.result()
     assert Counter(entries(run.id))["SetState"] == 1
     assert said(history(key)) == ["My cat is Mia.", "My dog is Rex."]
@@ -277,8 +267,7 @@ async def test_a_message_that_fails_for_good_frees_its_key(
     tour.offline.fail(times=3, status=500)
     failing = await tour.send(handler, {"message": "My dog is Rex."}, key=key)
     waiting = await tour.send(handler, {"message": "What is my dog?"}, key=key)
-    with pytest.raises(tour.InvocationFailed, match="told to fail"):
-        await failing.result()
+    await failure_of(failing, "told to fail")
     assert await waiting.result() == {"answer": "You have not told me your dog."}
     assert failing.journal.attempts("LLM call") == [3]
     assert waiting.journal.attempts("LLM call") == [1]
@@ -293,9 +282,8 @@ async def test_an_error_that_does_not_pass_is_one_try(
 ) -> None:
     tour.offline.fail(times=3, status=status)
     run = await tour.send(handler, {"message": "Hello"}, key=key)
-    with pytest.raises(tour.InvocationFailed) as failure:
-        await run.result()
-    assert failure.value.status == status
+    failure = await failure_of(run)
+    assert failure.status == status
     assert run.journal.attempts("LLM call") == [1]
     assert tour.offline.calls == 1
 
@@ -392,7 +380,7 @@ async def test_a_crash_does_not_pay_for_a_summary_twice(
 
     async def dies(messages: list[dict[str, Any]]) -> dict[str, Any]:
         if messages[0] == SYSTEM:
-            served[-1].crash()
+            crash(agent)
         reply: dict[str, Any] = await ask(messages)
         return reply
 
@@ -400,7 +388,7 @@ async def test_a_crash_does_not_pay_for_a_summary_twice(
     run = await tour.send(agent.thrifty_message, {"message": "What is my name?"}, key=key)
     await run.until("backing-off")
     monkeypatch.undo()
-    serve(agent)
+    serve_again(agent)
     assert await run.result() == {"answer": "Your name is Ada."}
     assert run.journal.steps == ["Summarise", "LLM call"]
     assert run.journal.attempts("Summarise") == [1]
@@ -435,7 +423,7 @@ def test_a_bad_body_is_refused_at_once(
     if body.get("content") == b"":
         assert reply.status_code == 400
         assert "empty" in reply.text.lower()
-    assert server.query(UNFINISHED) == []
+    assert unfinished(*services_of(agent)) == []
     assert tour.offline.calls == 0
     assert history(key, chat) == []
 
@@ -447,7 +435,7 @@ def test_what_takes_no_key_or_no_body_says_so(agent: ModuleType, key: str) -> No
     assert keyless.status_code in (400, 404)
     assert post(f"Chat/{key}/forget").status_code == 404
     assert post(f"Chat/{key}/clear", json={"message": "Hello"}).status_code == 400
-    assert server.query(UNFINISHED) == []
+    assert unfinished(*services_of(agent)) == []
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", "'; drop table state; --", "🌧️", "x" * 50_000])
@@ -580,8 +568,7 @@ async def judged(
     agent: ModuleType, number: str, source: str, key: str, turns: int = 0
 ) -> tour.exercises.Verdict:
     """Run an exercise's cell as the notebook does, let it have a conversation, and judge it."""
-    names = {**vars(agent), "COUNTED": {"all": 7}}
-    exec(source, names)
+    names = namespace(agent, source, COUNTED={"all": 7})
     service, handler = {"03.1": ("usage", "usage_message"), "03.2": ("trimmed", "trimmed_message")}[
         number
     ]

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import restate
 
 import tour
+from tests.helpers.agents import agents_of, failure_of, says, tool_call
 from tests.helpers.outside import post
 from tour import server
 from tour.export import load
@@ -17,19 +17,7 @@ from tour.export import load
 PROMPT = "What is the weather like in San Francisco?"
 SYSTEM = {"role": "system", "content": "You are a helpful agent that provides weather updates."}
 
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[ModuleType]:
-    tour.start()
-    module = load("01")
-    endpoint = tour.serve(module.weather)
-    yield module
-    endpoint.stop()
-
-
-@pytest.fixture(autouse=True)
-def fresh_model(agent: ModuleType) -> None:
-    tour.offline.reset()
+agent = agents_of("01")
 
 
 def test_the_documented_call(agent: ModuleType) -> None:
@@ -69,15 +57,9 @@ def test_what_the_model_is_asked(agent: ModuleType) -> None:
 async def test_the_loop_ends_after_five_rounds(
     agent: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = {"id": "1", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}}
-
-    async def always_wants_the_tool(messages: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"role": "assistant", "tool_calls": [call]}
-
-    monkeypatch.setattr(agent, "ask_model", always_wants_the_tool)
+    says(agent, monkeypatch, tool_call("get_weather", arguments='{"city": "Oslo"}'), ever=True)
     run = await tour.send(agent.run, {})
-    with pytest.raises(tour.InvocationFailed, match="no answer after five rounds"):
-        await run.result()
+    await failure_of(run, "no answer after five rounds")
     assert run.journal.steps == ["LLM call", "get weather"] * 5
 
 
@@ -86,15 +68,9 @@ async def test_the_loop_ends_after_five_rounds(
 async def test_a_tool_call_that_makes_no_sense_is_terminal(
     agent: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
-    call = {"id": "1", "function": {"name": "get_weather", "arguments": arguments}}
-
-    async def babbles(messages: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"role": "assistant", "tool_calls": [call]}
-
-    monkeypatch.setattr(agent, "ask_model", babbles)
+    says(agent, monkeypatch, tool_call("get_weather", arguments=arguments), ever=True)
     run = await tour.send(agent.run, {})
-    with pytest.raises(tour.InvocationFailed, match="makes no sense"):
-        await run.result()
+    await failure_of(run, "makes no sense")
     assert run.journal.attempts("LLM call") == [1]
 
 
@@ -109,9 +85,8 @@ async def test_how_the_models_errors_end(
     """Terminal ones at the first try, with their status; transient ones when the tries are up."""
     tour.offline.fail(times=3, status=status, retry_after=0.05)
     run = await tour.send(agent.run, {})
-    with pytest.raises(tour.InvocationFailed) as failure:
-        await run.result()
-    assert failure.value.status == reported
+    failure = await failure_of(run)
+    assert failure.status == reported
     assert run.journal.attempts("LLM call") == [tries]
     assert tour.offline.calls == run.llm_calls == tries
 

@@ -175,18 +175,13 @@ def test_an_import_from_above_is_found(code: str) -> None:
     ],
 )
 def test_what_a_room_must_not_know_is_found(room: str, code: str) -> None:
-    house, source = small_house(), Source(f"tour/{room}/x.py", code, f"tour.{room}.x")
-    house.modules[source.module] = source
-    assert [*house.unwanted(source)]
+    house = small_house(**{f"tour_{room}": code})
+    assert [*house.unwanted(house.modules[f"tour.{room}"])]
 
 
 def test_what_only_begins_like_it_is_no_such_package() -> None:
-    house = small_house(
-        tour_lab="import jupyterlab", tour_model="import restatement, restate_x, nbformats"
-    )
-    assert not [
-        said for name in ("lab", "model") for said in house.unwanted(house.modules[f"tour.{name}"])
-    ]
+    house = small_house(tour_lab="import jupyterlab", tour_model="import restate_x, nbformats")
+    assert not [said for source in house.modules.values() for said in house.unwanted(source)]
 
 
 def test_a_circle_is_found() -> None:
