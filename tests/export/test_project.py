@@ -26,6 +26,7 @@ import restate
 from tests.helpers import ROOT
 from tests.helpers.exercise_source import NOTEBOOKS
 from tests.helpers.programs import output
+from tests.helpers.serving import stand_in
 from tour import server
 from tour.asgi import free_port
 from tour.errors import TourError
@@ -163,10 +164,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model() -> Iterator[OfflineModel]:
-    model = OfflineModel()
-    model.start()
-    yield model
-    model.stop()
+    with stand_in() as model:
+        yield model
 
 
 @pytest.fixture

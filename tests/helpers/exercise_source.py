@@ -19,6 +19,7 @@ __all__ = [
     "exercise_of",
     "numbered",
     "read",
+    "solution",
     "solutions",
     "stub",
 ]
@@ -56,6 +57,15 @@ def solutions(notebook: Path) -> dict[str, str]:
     """Return the solutions of a notebook's exercises by their numbers, such as "01.1"."""
     found = sorted((FOLDER / "solutions").glob(f"{notebook.name[:2]}.*.py"))
     return {path.stem: path.read_text() for path in found}
+
+
+def solution(number: str, *edits: tuple[str, str]) -> str:
+    """Return the solution of an exercise, such as "01.1", with some of its words replaced."""
+    source = solutions(numbered(number[:2]))[number]
+    for old, new in edits:
+        assert old in source, old
+        source = source.replace(old, new)
+    return source
 
 
 def read(notebook: Path) -> Any:

@@ -3,10 +3,14 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
 
 from tests.helpers import ROOT
 
-__all__ = ["begin", "output"]
+__all__ = ["begin", "output", "servers_of"]
 
 
 def begin(
@@ -30,3 +34,13 @@ def output(code: str, **environment: str) -> str:
         said, _ = program.communicate(timeout=30)
     assert program.returncode == 0, said
     return said
+
+
+def servers_of(home: Path) -> list[psutil.Process]:
+    """Return every restate-server that keeps its data in a home, recorded there or not."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("RESTATE_BASE_DIR", "").startswith(f"{home}{os.sep}"):
+                found.append(process)
+    return found

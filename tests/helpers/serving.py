@@ -1,14 +1,16 @@
-"""Endpoints that a test serves, and that end with it."""
+"""What a test serves, and what ends with it: endpoints, and the stand-in for a model."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 import tour
 from tour.endpoint import Endpoint
+from tour.model import OfflineModel
 
-__all__ = ["Serve", "serve"]
+__all__ = ["Serve", "serve", "stand_in"]
 
 Serve = Callable[..., Endpoint]
 
@@ -25,3 +27,14 @@ def serve() -> Iterator[Serve]:
     yield serve_and_note
     for endpoint in served:
         endpoint.stop()
+
+
+@contextmanager
+def stand_in() -> Iterator[OfflineModel]:
+    """Run the stand-in for a model, for as long as it is needed."""
+    model = OfflineModel()
+    model.start()
+    try:
+        yield model
+    finally:
+        model.stop()

@@ -5,7 +5,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from tests.helpers.labs import Lab, run_in
+from tests.helpers.programs import servers_of
 from tour import lab, server
 from tour.asgi import free_port
 from tour.errors import TourError
@@ -52,17 +52,6 @@ def started(home: Path) -> Iterator[Lab]:
 
 def gone(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=3)[1]
-
-
-def servers_of(home: Path) -> list[psutil.Process]:
-    """Return the servers that keep their data in this home, recorded there or not."""
-    found = []
-    for process in psutil.process_iter(["name"]):
-        with suppress(psutil.Error):
-            folder = process.environ().get("RESTATE_BASE_DIR", "")
-            if process.name() == "restate-server" and folder.startswith(str(home)):
-                found.append(process)
-    return found
 
 
 def test_it_opens_the_course_on_loopback_and_takes_everything_along(started: Lab) -> None:

@@ -20,6 +20,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.helpers.documented import CLAIM, CLAIM_RULES
+from tests.helpers.serving import stand_in
 from tour.asgi import AsgiServer, LoopThread
 from tour.errors import TourError
 from tour.model import NO_RULE, OfflineModel, Tokens
@@ -75,10 +76,8 @@ TICKET = function(
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[OfflineModel]:
-    model = OfflineModel()
-    model.start()
-    yield model
-    model.stop()
+    with stand_in() as model:
+        yield model
 
 
 @pytest.fixture

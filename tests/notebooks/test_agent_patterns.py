@@ -24,7 +24,7 @@ from tests.helpers.agents import (
     tool_call,
     unfinished,
 )
-from tests.helpers.exercise_source import numbered, solutions, stub
+from tests.helpers.exercise_source import solution, stub
 from tests.helpers.outside import post
 from tour import server
 from tour.endpoint import AnyService
@@ -32,7 +32,6 @@ from tour.exercises import Verdict
 
 pytestmark = pytest.mark.anyio
 
-NOTEBOOK = numbered("07")
 LINKS = ["Parse claim", "Evaluate claim", "Convert currency", "Process payment"]
 WORKER, CHOOSE = "ResearchWorker/research", "Choose an agent"
 LIST = "AgentDirectory/support/list"
@@ -532,14 +531,6 @@ CLERK = ("07.1", "clerk_run", {"prompt": "Reimburse my hospital bill."})
 LETTER = ("07.2", "letter_run", ["wind", "secrets", "tides"])
 
 
-def changed(number: str, *edits: tuple[str, str]) -> str:
-    source = solutions(NOTEBOOK)[number]
-    for old, new in edits:
-        assert old in source
-        source = source.replace(old, new)
-    return source
-
-
 @pytest.mark.parametrize(
     ("edits", "says"),
     [
@@ -552,7 +543,7 @@ def changed(number: str, *edits: tuple[str, str]) -> str:
 )
 async def test_exercise_1(teams: ModuleType, edits: list[tuple[str, str]], says: str) -> None:
     number, handler, arg = CLERK
-    source = changed(number, *edits)
+    source = solution(number, *edits)
     verdict = await judged(teams, number, source, handler, arg)
     assert says in verdict.message
     assert bool(verdict) is (not edits)
@@ -571,7 +562,7 @@ async def test_exercise_1(teams: ModuleType, edits: list[tuple[str, str]], says:
 )
 async def test_exercise_2(teams: ModuleType, edits: list[tuple[str, str]], says: str) -> None:
     number, handler, arg = LETTER
-    source = changed(number, *edits).replace(", strict=True", "")
+    source = solution(number, *edits).replace(", strict=True", "")
     verdict = await judged(teams, number, source, handler, arg)
     assert says in verdict.message
     assert bool(verdict) is (not edits)
@@ -580,7 +571,7 @@ async def test_exercise_2(teams: ModuleType, edits: list[tuple[str, str]], says:
 async def test_exercise_2_one_after_the_other(teams: ModuleType) -> None:
     number, handler, arg = LETTER
     lines = "calls = [ctx.service_call(source_run, topic) for topic in topics]"
-    source = changed(
+    source = solution(
         number,
         (lines, "calls = topics"),
         ("    await restate.gather(*calls)\n", ""),
@@ -593,4 +584,4 @@ async def test_exercise_2_one_after_the_other(teams: ModuleType) -> None:
 @pytest.mark.parametrize("exercise", [CLERK, LETTER], ids=["07.1", "07.2"])
 async def test_the_stubs(teams: ModuleType, exercise: tuple[str, str, Any]) -> None:
     number, handler, arg = exercise
-    assert not await judged(teams, number, stub(solutions(NOTEBOOK)[number]), handler, arg)
+    assert not await judged(teams, number, stub(solution(number)), handler, arg)

@@ -19,7 +19,7 @@ from restate.ext.openai import DurableRunner, durable_function_tool, restate_con
 
 import tour
 from tests.helpers.agents import agents_of, failure_of, namespace, services_of
-from tests.helpers.exercise_source import NOTEBOOKS, numbered, solutions, stub
+from tests.helpers.exercise_source import NOTEBOOKS, numbered, solution, stub
 from tests.helpers.outside import attach, post
 from tests.helpers.programs import output
 from tests.helpers.serving import Serve
@@ -41,7 +41,7 @@ HOLD = restate.InvocationRetryPolicy(
     initial_interval=QUICK, max_attempts=3, on_max_attempts="pause"
 )
 NOTEBOOK = numbered("09")
-SOLVED_1, SOLVED_2 = solutions(NOTEBOOK).values()
+SOLVED_1, SOLVED_2 = map(solution, ("09.1", "09.2"))
 
 Handler = Callable[..., Awaitable[Any]]
 

@@ -13,7 +13,7 @@ import restate
 
 import tour
 from tests.helpers.agents import agents_of, failure_of, namespace, services_of, unfinished
-from tests.helpers.exercise_source import numbered, solutions
+from tests.helpers.exercise_source import solution
 from tests.helpers.outside import post
 from tests.helpers.serving import Serve
 from tour import server
@@ -22,7 +22,6 @@ from tour.invocation import Patience
 
 pytestmark = pytest.mark.anyio
 
-NOTEBOOK = numbered("06")
 MS = timedelta(milliseconds=1)
 NOT_ALLOWED = "This tool is not allowed to run for this input."
 NO_FLIGHTS = "Flight booking failed: no flights to SFO available."
@@ -717,9 +716,8 @@ async def test_a_wrong_solution_is_told_what_is_missing(
     agent: ModuleType, serve: Serve, clients: list[openai.AsyncOpenAI], mistake: str
 ) -> None:
     number, right, wrong, says = WRONG[mistake]
-    solution = solutions(NOTEBOOK)[number]
-    assert right in solution
-    verdict = await attempt(agent, serve, clients, number, solution.replace(right, wrong))
+    source = solution(number, (right, wrong))
+    verdict = await attempt(agent, serve, clients, number, source)
     assert not verdict
     assert says in verdict.message
 
@@ -737,16 +735,15 @@ async def test_another_right_solution_is_right(
     agent: ModuleType, serve: Serve, clients: list[openai.AsyncOpenAI], change: tuple[str, str, str]
 ) -> None:
     number, ours, theirs = change
-    solution = solutions(NOTEBOOK)[number]
-    assert ours in solution
-    verdict = await attempt(agent, serve, clients, number, solution.replace(ours, theirs))
+    source = solution(number, (ours, theirs))
+    verdict = await attempt(agent, serve, clients, number, source)
     assert verdict, verdict
 
 
 async def test_a_model_that_answers_is_no_proof(
     agent: ModuleType, serve: Serve, clients: list[openai.AsyncOpenAI]
 ) -> None:
-    learner = namespace(agent, solutions(NOTEBOOK)["06.1"])
+    learner = namespace(agent, solution("06.1"))
     clients.append(learner["chatty_client"])
     serve(learner["chatty"])
     await tour.call(learner["chatty_run"], agent.WeatherPrompt())

@@ -21,14 +21,13 @@ from tests.helpers.agents import (
     services_of,
     unfinished,
 )
-from tests.helpers.exercise_source import numbered, solutions, stub
+from tests.helpers.exercise_source import solution, stub
 from tests.helpers.outside import attach, output_of, post
 from tour import server
 from tour.exercises import Verdict
 
 JSON = {"content-type": "application/json"}
 DONE = "done: "
-NOTEBOOK = numbered("08")
 
 original = agents_of("08")
 
@@ -651,9 +650,8 @@ async def test_a_wrong_solution_is_told_what_it_lacks(
     agent: ModuleType, key: str, wrong: str
 ) -> None:
     number, right, replaced, told = WRONG[wrong]
-    solution = solutions(NOTEBOOK)[number]
-    assert solution.count(right) == 1
-    source = solution.replace(right, replaced)
+    assert solution(number).count(right) == 1
+    source = solution(number, (right, replaced))
     if wrong == "in a variable":
         source = source.replace(CLEAR, "    IS_SET.remove(ctx.key())\n")
     verdict = await judged(agent, number, source, key)
@@ -664,10 +662,10 @@ async def test_a_wrong_solution_is_told_what_it_lacks(
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", ["08.1", "08.2"])
 async def test_a_solution_is_told_from_its_stub(agent: ModuleType, key: str, number: str) -> None:
-    solution = solutions(NOTEBOOK)[number]
-    assert await judged(agent, number, solution, key)
-    assert not await judged(agent, number, stub(solution), f"{key} o'clock")
-    assert await judged(agent, number, solution, f"{key} a/b")
+    source = solution(number)
+    assert await judged(agent, number, source, key)
+    assert not await judged(agent, number, stub(source), f"{key} o'clock")
+    assert await judged(agent, number, source, f"{key} a/b")
 
 
 async def judged(agent: ModuleType, number: str, source: str, key: str) -> Verdict:

@@ -23,7 +23,7 @@ from tests.helpers.agents import (
     unfinished,
 )
 from tests.helpers.documented import CLAIM
-from tests.helpers.exercise_source import code_cells, numbered, read, solutions, stub
+from tests.helpers.exercise_source import code_cells, numbered, read, solution, stub
 from tests.helpers.outside import post
 from tests.helpers.serving import Serve
 from tour import server
@@ -565,7 +565,7 @@ def _judged(number: str, verdict: str) -> None:
     assert verdict in said
 
 
-TRIP, DIGEST = solutions(NOTEBOOK).values()
+TRIP, DIGEST = map(solution, ("05.1", "05.2"))
 START = 'reports = [ctx.run_typed(f"Get weather {c}", fetch_weather, city=c) for c in STOPS]'
 WAIT = "await restate.gather(*reports)"
 RESULT = "return [await report for report in reports]"

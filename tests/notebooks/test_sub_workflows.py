@@ -29,7 +29,7 @@ from tests.helpers.agents import (
     unfinished,
 )
 from tests.helpers.documented import CLAIM, CLAIM_RULES
-from tests.helpers.exercise_source import code_cells, numbered, read, solutions, stub
+from tests.helpers.exercise_source import code_cells, numbered, read, solution, stub
 from tests.helpers.exported import alone, register
 from tests.helpers.outside import get, output_of, post
 from tests.helpers.serving import Serve
@@ -642,10 +642,6 @@ SEND = """
     opinion = await sent.invocation_id()
 """
 PEEK = 'await ctx.promise("agent_response", type_hint=str).peek()'
-
-
-def solution(number: str) -> str:
-    return solutions(NOTEBOOK)[number]
 
 
 def parts(source: str) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 
 import tour
 from tests.helpers.agents import agents_of, failure_of, namespace, says, tool_call
-from tests.helpers.exercise_source import code_cells, numbered, read, solutions
+from tests.helpers.exercise_source import code_cells, numbered, read, solution
 from tests.helpers.outside import post
 from tests.helpers.programs import output
 from tests.helpers.serving import Serve
@@ -389,7 +389,7 @@ async def verdict_on(agent: ModuleType, number: str, source: str, serve: Serve) 
 async def test_exercise_1_reads_the_journal(
     agent: ModuleType, serve: Serve, handler: str, said: str
 ) -> None:
-    given = solutions(NOTEBOOK)["10.1"].partition("# stub:")[0]
+    given = solution("10.1").partition("# stub:")[0]
     assert said in repr(await verdict_on(agent, "10.1", given + handler, serve))
 
 
@@ -409,9 +409,7 @@ async def test_exercise_1_reads_the_journal(
 async def test_exercise_2_wants_one_code_over_a_replay(
     agent: ModuleType, serve: Serve, old: str, new: str, said: str
 ) -> None:
-    solution = solutions(NOTEBOOK)["10.2"]
-    assert old in solution
-    verdict = await verdict_on(agent, "10.2", solution.replace(old, new), serve)
+    verdict = await verdict_on(agent, "10.2", solution("10.2", (old, new)), serve)
     assert said in repr(verdict)
 
 

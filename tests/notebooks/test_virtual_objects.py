@@ -25,7 +25,7 @@ from tests.helpers.agents import (
     services_of,
     unfinished,
 )
-from tests.helpers.exercise_source import numbered, solutions, stub
+from tests.helpers.exercise_source import solution, stub
 from tests.helpers.kernels import Kernel
 from tests.helpers.outside import post
 from tour import server
@@ -34,7 +34,6 @@ CHATS = ["Chat", "ThriftyChat"]
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 JSON = {"content-type": "application/json"}
 STATE = "select service_key, key, value_utf8 from state where service_name = '{}' {}"
-NOTEBOOK = numbered("03")
 
 original = agents_of("03")
 
@@ -530,9 +529,8 @@ async def test_a_wrong_solution_is_told_what_it_lacks(
     agent: ModuleType, key: str, wrong: str
 ) -> None:
     number, right, replaced, told = WRONG[wrong]
-    solution = solutions(NOTEBOOK)[number]
-    assert solution.count(right) == 1
-    verdict = await judged(agent, number, solution.replace(right, replaced), key)
+    assert solution(number).count(right) == 1
+    verdict = await judged(agent, number, solution(number, (right, replaced)), key)
     assert not verdict
     assert told in repr(verdict)
 
@@ -543,14 +541,14 @@ async def test_a_wrong_solution_is_told_what_it_lacks(
 async def test_a_solution_is_right_under_any_key(
     agent: ModuleType, key: str, number: str, odd: str
 ) -> None:
-    solution = solutions(NOTEBOOK)[number]
-    assert await judged(agent, number, solution, f"{key} {odd}")
-    assert not await judged(agent, number, stub(solution), f"{key} {odd} again")
+    source = solution(number)
+    assert await judged(agent, number, source, f"{key} {odd}")
+    assert not await judged(agent, number, stub(source), f"{key} {odd} again")
 
 
 @pytest.mark.anyio
 async def test_three_turns_are_too_few_to_judge(agent: ModuleType, key: str) -> None:
-    verdict = await judged(agent, "03.2", solutions(NOTEBOOK)["03.2"], key, turns=3)
+    verdict = await judged(agent, "03.2", solution("03.2"), key, turns=3)
     assert "five turns" in repr(verdict)
 
 
@@ -560,8 +558,7 @@ async def test_another_way_to_count_is_as_good(agent: ModuleType, key: str) -> N
         "    known = 'turns' in await ctx.state_keys()\n"
         "    ctx.set('turns', turns := (await ctx.get('turns') if known else 0) + 1)\n"
     )
-    solution = solutions(NOTEBOOK)["03.1"].replace(USAGE, other)
-    assert await judged(agent, "03.1", solution, key, turns=4)
+    assert await judged(agent, "03.1", solution("03.1", (USAGE, other)), key, turns=4)
 
 
 async def judged(

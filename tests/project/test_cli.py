@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.helpers import ROOT
+from tests.helpers.programs import servers_of
 from tour import server
 
 TOUR = [sys.executable, "-m", "tour"]
@@ -57,41 +58,26 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def restate_servers(home: Path) -> list[int]:
-    """Return the server processes that work on the data in this home."""
-    variable = f"RESTATE_BASE_DIR={home / 'data'}".encode()
-    ours = []
-    for process in psutil.process_iter():
-        try:
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if variable in environment and process.status() != psutil.STATUS_ZOMBIE:
-            ours.append(process.pid)
-    return ours
-
-
 def test_the_package_installs_this_command() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"tour": "tour.cli:main"}
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="looks into /proc")
 def test_up_status_and_down_may_each_be_said_twice(home: Path) -> None:
     assert tour("status", home=home).returncode == 1
-    assert restate_servers(home) == []
+    assert servers_of(home) == []
 
     first, second = tour("up", home=home), tour("up", home=home)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert first.stdout == second.stdout
     assert server.VERSION in first.stdout
-    [running] = restate_servers(home)
+    [running] = servers_of(home)
     status = tour("status", home=home)
     assert status.returncode == 0
-    assert f"process {running}" in status.stdout
+    assert f"process {running.pid}" in status.stdout
 
     assert tour("down", home=home).stdout == "Stopped restate-server.\n"
-    assert restate_servers(home) == []
+    assert servers_of(home) == []
     again = tour("down", home=home)
     assert (again.returncode, again.stdout) == (0, "No restate-server of the tour runs.\n")
     assert tour("status", home=home).returncode == 1
@@ -124,7 +110,7 @@ def test_the_doctor_finds_nothing_amiss_here(home: Path) -> None:
     lines = ran.stdout.splitlines()
     assert all(line.startswith("ok ") for line in lines), lines
     assert str(home) in ran.stdout
-    assert restate_servers(home) == [], "a doctor that starts what he looks for"
+    assert servers_of(home) == [], "a doctor that starts what he looks for"
 
 
 def test_the_doctor_names_a_missing_server(home: Path) -> None:

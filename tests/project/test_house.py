@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from tests import helpers
 from tests.project.house import LEARNERS, ORDER, House, Source, cells, files, report
 
 HOUSE = House.of(files("tour/**/*.py"))
@@ -68,6 +69,11 @@ def test_notebooks_and_solutions_use_the_learner_s_surface_alone() -> None:
 def test_the_report_has_every_room() -> None:
     said = report(HOUSE)
     assert all(f"\n{room}" in said for room in HOUSE.rooms)
+
+
+def test_the_helpers_help_names_every_helper() -> None:
+    for source in files("tests/helpers/[a-z]*.py"):
+        assert f"- `{source.where.split('/')[-1].removesuffix('.py')}" in str(helpers.__doc__)
 
 
 # ---- that the checks find what they look for, in a small house

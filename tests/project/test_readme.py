@@ -10,8 +10,8 @@ import pytest
 
 from tests.helpers import ROOT
 from tests.helpers.exercise_source import NOTEBOOKS, read
+from tests.helpers.serving import stand_in
 from tour import server
-from tour.model import OfflineModel
 
 README = (ROOT / "README.md").read_text()
 INSTRUCTORS = ROOT / "docs" / "instructors.md"
@@ -44,9 +44,8 @@ def rows(first_cell: str) -> list[str]:
 
 
 def test_every_python_fence_runs_and_prints_what_it_says() -> None:
-    model = OfflineModel()
-    port = model.start().split(":")[-1].removesuffix("/v1")
-    try:
+    with stand_in() as model:
+        port = model.url.split(":")[-1].removesuffix("/v1")
         for fence in fences("python"):
             code = fence.replace("8090", port)
             ran = subprocess.run(
@@ -54,8 +53,6 @@ def test_every_python_fence_runs_and_prints_what_it_says() -> None:
             )
             expected = re.findall(r"^# prints: (.*)$", fence, re.MULTILINE)
             assert (ran.stdout.splitlines(), ran.stderr) == (expected, "")
-    finally:
-        model.stop()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import pytest
 import restate
 
 import tour
-from tests.helpers.programs import begin, output
+from tests.helpers.programs import begin, output, servers_of
 from tour import server
 from tour.asgi import LOOPBACK, is_free
 from tour.journal import newest
@@ -34,16 +34,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     for process in servers_of(tmp_path):
         process.kill()
-
-
-def servers_of(home: Path) -> list[psutil.Process]:
-    """Return every restate-server that works on the data of a home, recorded or not."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("RESTATE_BASE_DIR") == str(home / "data"):
-                found.append(process)
-    return found
 
 
 def free_ports(number: int) -> tuple[int, ...]:
