@@ -36,11 +36,11 @@ def output(code: str, **environment: str) -> str:
     return said
 
 
-def servers_of(home: Path) -> list[psutil.Process]:
-    """Return every restate-server that keeps its data in a home, recorded there or not."""
+def servers_of(folder: Path) -> list[psutil.Process]:
+    """Return every restate-server that keeps its data in a folder or below it."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get("RESTATE_BASE_DIR", "").startswith(f"{home}{os.sep}"):
+            if Path(process.environ().get("RESTATE_BASE_DIR", "")).is_relative_to(folder):
                 found.append(process)
     return found

@@ -65,19 +65,19 @@ def test_the_package_installs_this_command() -> None:
 
 def test_up_status_and_down_may_each_be_said_twice(home: Path) -> None:
     assert tour("status", home=home).returncode == 1
-    assert servers_of(home) == []
+    assert servers_of(home / "data") == []
 
     first, second = tour("up", home=home), tour("up", home=home)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert first.stdout == second.stdout
     assert server.VERSION in first.stdout
-    [running] = servers_of(home)
+    [running] = servers_of(home / "data")
     status = tour("status", home=home)
     assert status.returncode == 0
     assert f"process {running.pid}" in status.stdout
 
     assert tour("down", home=home).stdout == "Stopped restate-server.\n"
-    assert servers_of(home) == []
+    assert servers_of(home / "data") == []
     again = tour("down", home=home)
     assert (again.returncode, again.stdout) == (0, "No restate-server of the tour runs.\n")
     assert tour("status", home=home).returncode == 1
@@ -110,7 +110,7 @@ def test_the_doctor_finds_nothing_amiss_here(home: Path) -> None:
     lines = ran.stdout.splitlines()
     assert all(line.startswith("ok ") for line in lines), lines
     assert str(home) in ran.stdout
-    assert servers_of(home) == [], "a doctor that starts what he looks for"
+    assert servers_of(home / "data") == [], "a doctor that starts what he looks for"
 
 
 def test_the_doctor_names_a_missing_server(home: Path) -> None:

@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TOUR_HOME", str(tmp_path))
     monkeypatch.setattr("tour.server.single.DEFAULT_PORTS", free_ports(2))
     yield tmp_path
-    for process in servers_of(tmp_path):
+    for process in servers_of(tmp_path / "data"):
         process.kill()
 
 
@@ -87,12 +87,12 @@ def test_a_server_is_started_adopted_and_stopped(home: Path, tmp_path: Path) -> 
     assert int(output(UP)) == first.pid
     assert server.pid() == first.pid
     assert first.version == server.VERSION
-    assert [process.pid for process in servers_of(home)] == [first.pid]
+    assert [process.pid for process in servers_of(home / "data")] == [first.pid]
 
     other = int(output(UP, TOUR_HOME=str(tmp_path / "other")))
     assert other != first.pid
     assert server.down()
-    assert servers_of(home) == []
+    assert servers_of(home / "data") == []
     assert server.running() is None
     assert not server.down()
     with pytest.raises(tour.TourError, match=r"tour\.start\(\) starts one"):
@@ -111,7 +111,7 @@ def test_processes_that_start_at_once_get_one_server(home: Path) -> None:
     time.sleep(1)  # for their imports
     (home / "go").touch()
     said = {program.communicate(timeout=30)[0] for program in programs}
-    assert said == {f"{process.pid}\n" for process in servers_of(home)}
+    assert said == {f"{process.pid}\n" for process in servers_of(home / "data")}
     assert len(said) == 1
 
 
@@ -198,7 +198,7 @@ def test_a_foreign_server_on_our_ports_is_not_adopted(
         ours = server.up()
         assert not {*ours.ports} & {*dead.ports}
         assert ours.version == server.VERSION
-        assert [process.pid for process in servers_of(home)] == [ours.pid]
+        assert [process.pid for process in servers_of(home / "data")] == [ours.pid]
 
 
 def test_a_process_that_reuses_the_number_is_neither_trusted_nor_killed(home: Path) -> None:
@@ -298,7 +298,7 @@ def test_another_server_is_used_if_both_urls_name_it(
         assert (named.ingress, named.admin, named.pid) == (ingress, admin, None)
         assert named.version == server.VERSION
         assert server.query("select id from sys_invocation") == []
-        assert servers_of(home) == []
+        assert servers_of(home / "data") == []
         with pytest.raises(tour.TourError, match="No restate-server of the tour"):
             server.pid()
         assert not server.down()
@@ -361,4 +361,4 @@ def test_a_server_that_cannot_start_says_where_its_log_is(home: Path) -> None:
     assert str(home / "data") in str(refused.value)
     assert time.monotonic() - began < 20
     assert server.running() is None
-    assert servers_of(home) == []
+    assert servers_of(home / "data") == []
