@@ -19,7 +19,8 @@ Over HTTP, and in processes of their own:
 - `outside.set_for_servers`: variables for every server that is started from now on.
 - `serving.serve`: a fixture, `tour.serve` whose endpoints end with the test.
 - `serving.stand_in()`: the stand-in for a model, as long as it is needed.
-- `programs.begin`, `output`: a Python program of its own; `servers_of(folder)`: servers with data there.
+- `programs.begin`, `output`: a Python program of its own.
+- `programs.servers_of(folder)`: the servers that keep their data there.
 - `kernels.Kernel`: a real kernel, driven cell by cell, or all cells at once.
 - `labs.Lab`, `run_in`: `tour lab` as a shell starts it, and its kernels.
 
