@@ -4,7 +4,7 @@ The agents of a notebook:
 
 - `agents.agents_of("04", "crm")`: a fixture, the agents' module, served for the tests of a file.
 - `agents.serve_again`, `serve_if_down`, `crash`: what serves them, after a test has broken it.
-- `agents.services_of`, `unfinished`, `kill`: their services, and the invocations under way.
+- `agents.services_of`, `unfinished`, `kill_all`: their services, and the invocations under way.
 - `agents.failure_of(run, "words")`: wait for an invocation that must fail.
 - `agents.refuses(path, wrong)`: a handler refuses what it cannot read.
 - `agents.says`, `text`, `tool_call`: words of ours in the model's mouth.

@@ -1,6 +1,7 @@
 """The agents of a notebook: served for a file of tests, made to hear words of ours, and judged."""
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from types import ModuleType
@@ -19,7 +20,7 @@ __all__ = [
     "agents_of",
     "crash",
     "failure_of",
-    "kill",
+    "kill_all",
     "namespace",
     "refuses",
     "says",
@@ -50,11 +51,13 @@ def unfinished(*services: AnyService) -> list[server.Row]:
     )
 
 
-def kill(rows: list[server.Row]) -> None:
-    """Kill invocations; one may have ended with the one that called it."""
-    for row in rows:
-        with suppress(tour.TourError):
-            server.request("PATCH", f"/invocations/{row['id']}/kill")
+def kill_all(*services: AnyService) -> None:
+    """Kill the invocations of some services, and wait until none is under way."""
+    while rows := unfinished(*services):  # the test's own timeout ends this
+        for row in rows:
+            with suppress(tour.TourError):  # it may have ended with the one that called it
+                server.request("PATCH", f"/invocations/{row['id']}/kill")
+        time.sleep(0.02)
 
 
 def agents_of(number: str, *apart: str) -> Any:
@@ -70,8 +73,9 @@ def agents_of(number: str, *apart: str) -> Any:
         tour.start()
         module = load(number)
         serve_again(module, *apart)
+        kill_all(*services_of(module))  # what tests of other files have left
         yield module
-        kill(unfinished(*services_of(module)))
+        kill_all(*services_of(module))
         crash(module)
 
     return agent

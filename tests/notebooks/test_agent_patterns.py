@@ -14,7 +14,7 @@ import tour
 from tests.helpers.agents import (
     agents_of,
     failure_of,
-    kill,
+    kill_all,
     namespace,
     refuses,
     says,
@@ -43,7 +43,7 @@ teams = agents_of("07")
 def nothing_left(teams: ModuleType) -> Iterator[None]:
     post("AgentDirectory/support/clear")
     yield
-    kill(unfinished(*services_of(teams)))
+    kill_all(*services_of(teams))
 
 
 def attempts(run: Any) -> list[int]:

@@ -20,7 +20,7 @@ import tour
 from tests.helpers.agents import (
     agents_of,
     failure_of,
-    kill,
+    kill_all,
     namespace,
     refuses,
     says,
@@ -54,7 +54,7 @@ agents = agents_of("04", "crm")  # the last is another's, and so deployed apart
 @pytest.fixture(autouse=True)
 def nothing_left(agents: ModuleType) -> Iterator[None]:
     yield
-    kill(unfinished(*services_of(agents)))
+    kill_all(*services_of(agents))
 
 
 # ---- over HTTP, with the documented payloads
