@@ -38,26 +38,26 @@ check: $(VENV)/ready ## Check style, types, the lock and the notebooks' shape
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_setup.py tests/test_notebook_shape.py $(ARGS)
+	$(BIN)/python -m pytest tests/project/test_setup.py tests/notebooks/test_shape.py $(ARGS)
 
 clients: server $(CLIENTS)/openai2/ready $(NODE_MODULES)/ready ## Run other people's clients against the stand-in model
 	for each in openai3 openai2; do \
 		$(BIN)/mypy --python-executable $(CLIENTS)/$$each/bin/python \
-			--cache-dir .mypy_cache/$$each tests/serving.py tests/clients/*.py tests/clients/$$each/*.py && \
+			--cache-dir .mypy_cache/$$each tests/helpers/serving.py tests/clients/*.py tests/clients/$$each/*.py && \
 		$(CLIENTS)/$$each/bin/python -m pytest -W ignore \
 			tests/clients/test_*.py tests/clients/$$each $(ARGS) || exit; \
 	done
 
 browser: server $(BROWSER)/ready $(HUB)/ready ## Run every notebook in JupyterLab in a real browser (CHROMIUM=path)
 	$(BIN)/mypy --python-executable $(BROWSER)/bin/python --cache-dir .mypy_cache/browser \
-		tests/programs.py tests/exercise_source.py tests/browser/*.py
+		tests/helpers/programs.py tests/helpers/exercise_source.py tests/browser/*.py
 	$(BROWSER)/bin/python -m pytest -W ignore tests/browser $(ARGS)
 
 campaign: server ## Run the long campaigns: faults, dying kernels, bad input, load (ARGS="--seed 1")
-	$(BIN)/python tests/campaigns/faults.py --faults 300 $(ARGS)
-	$(BIN)/python tests/campaigns/dying_kernels.py --rounds 40 $(ARGS)
-	$(BIN)/python tests/campaigns/bad_input.py $(ARGS)
-	$(BIN)/python tests/campaigns/load.py
+	$(BIN)/python -m tests.campaigns.faults --faults 300 $(ARGS)
+	$(BIN)/python -m tests.campaigns.dying_kernels --rounds 40 $(ARGS)
+	$(BIN)/python -m tests.campaigns.bad_input $(ARGS)
+	$(BIN)/python -m tests.campaigns.load
 
 versions: ## Check all with the oldest and the newest dependencies (PYTHONS="python3.12 python3.13")
 	$(PYTHON) tests/campaigns/versions.py $(or $(PYTHONS),$(PYTHON)) $(ARGS)
@@ -78,11 +78,11 @@ audit: $(VENV)/ready ## Ask PyPI what is known against the locked dependencies
 AUDITED = requirements.lock binder.lock tour/server/npm/node.lock
 
 notebooks: server ## Run the notebooks and write their outputs anew
-	$(BIN)/python tests/exercise_source.py
+	$(BIN)/python -m tests.helpers.exercise_source
 	$(BIN)/python -m nbconvert --to notebook --execute --coalesce-streams \
 		--inplace notebooks/*.ipynb
-	$(BIN)/python tests/exercise_source.py
-	$(BIN)/python tests/committed_pictures.py
+	$(BIN)/python -m tests.helpers.exercise_source
+	$(BIN)/python -m tests.helpers.committed_pictures
 
 lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest versions)
 	$(UV_COMPILE) pyproject.toml --extra binder --constraint requirements.lock \

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fresh_home import forget, fresh_home
 
+from tests.helpers.fresh_home import forget, fresh_home
 from tour import endpoint
 
 HOME = pytest.StashKey[ExitStack]()

@@ -14,10 +14,10 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "campaigns")]
+sys.path.insert(0, str(ROOT))
 
-from fresh_home import forget, fresh_home  # noqa: E402, it stands with the campaigns
-from kernels import Kernel  # noqa: E402
+from tests.helpers.fresh_home import forget, fresh_home  # noqa: E402, it is no package
+from tests.helpers.kernels import Kernel  # noqa: E402
 
 NOTEBOOK = ROOT / "notebooks" / "01_durable_execution.ipynb"
 CLOCK = "import time; _began = time.perf_counter()"

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from serving import serve
 from xdist.scheduler import LoadFileScheduling
+
+from tests.helpers.serving import serve
 
 __all__ = ["serve"]
 
-LONGEST = "test_notebooks.py"
+LONGEST = "test_in_a_kernel.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

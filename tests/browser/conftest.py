@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_lab import MadeLab, made_lab
-from programs import ROOT
+
+from tests.browser.made_lab import MadeLab, made_lab
+from tests.helpers import ROOT
 
 USER = "/user/me/"
 PROXY = ROOT / ".venv" / "hub"  # what binder.lock adds to the lab's packages

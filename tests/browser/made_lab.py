@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from exercise_source import FOLDER
-from programs import ROOT
 
+from tests.helpers import ROOT
+from tests.helpers.exercise_source import FOLDER
 from tour import lab
 from tour.asgi import free_port, is_free
 

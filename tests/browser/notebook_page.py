@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from made_lab import MadeLab
 from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.made_lab import MadeLab
 
 __all__ = ["NotebookPage", "ShownCell"]
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from exercise_source import NOTEBOOKS, code_cells, read
-from made_lab import MadeLab
-from notebook_page import SECONDS, NotebookPage, ShownCell
 from PIL import Image
 from playwright.sync_api import Page, expect
-from programs import ROOT
+
+from tests.browser.made_lab import MadeLab
+from tests.browser.notebook_page import SECONDS, NotebookPage, ShownCell
+from tests.helpers import ROOT
+from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read
 
 pytestmark = pytest.mark.timeout(600)
 

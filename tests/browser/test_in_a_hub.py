@@ -7,10 +7,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from made_lab import MadeLab
-from notebook_page import SECONDS, NotebookPage
 from playwright.sync_api import Page, expect
-from test_in_a_browser import FIRST, assert_all_ran, shades
+
+from tests.browser.made_lab import MadeLab
+from tests.browser.notebook_page import SECONDS, NotebookPage
+from tests.browser.test_in_a_browser import FIRST, assert_all_ran, shades
 
 pytestmark = pytest.mark.timeout(600)
 

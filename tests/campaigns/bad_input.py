@@ -1,6 +1,6 @@
 """A campaign of bad input: every handler of every notebook, and the stand-in for a model.
 
-    python tests/campaigns/bad_input.py --seed 1 --cases 200 --notebooks 01 02
+    python -m tests.campaigns.bad_input --seed 1 --cases 200 --notebooks 01 02
 
 Each handler gets `--cases` requests from schemathesis, which reads the OpenAPI document that the
 server gives for its service, half of them valid; and on top of these the bodies, keys and paths
@@ -30,12 +30,10 @@ import io
 import sys
 from contextlib import redirect_stdout
 
-import bad_input_agents
-import bad_input_model
-from findings import Row, table
-from fresh_home import fresh_home
-
 import tour
+from tests.campaigns import bad_input_agents, bad_input_model
+from tests.campaigns.findings import Row, table
+from tests.helpers.fresh_home import fresh_home
 from tour.home import course
 
 __all__ = ["campaign", "main"]

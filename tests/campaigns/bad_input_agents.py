@@ -9,7 +9,10 @@ from random import Random
 from typing import Any
 
 import httpx
-from bad_requests import (
+from schemathesis.core.failures import Failure, FailureGroup
+
+import tour
+from tests.campaigns.bad_requests import (
     KEYS,
     OWN_BODIES,
     AnyCase,
@@ -21,10 +24,7 @@ from bad_requests import (
     generated,
     operations,
 )
-from findings import Row
-from schemathesis.core.failures import Failure, FailureGroup
-
-import tour
+from tests.campaigns.findings import Row
 from tour import server
 from tour.endpoint import AnyService
 from tour.errors import Refused

@@ -7,7 +7,14 @@ from random import Random
 from typing import Any
 
 import httpx
-from bad_requests import (
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion
+from openai.types.chat.completion_create_params import CompletionCreateParams
+from openai.types.responses import Response
+from openai.types.responses.response_create_params import ResponseCreateParams
+from pydantic import TypeAdapter, ValidationError
+
+from tests.campaigns.bad_requests import (
     JSON,
     OWN_BODIES,
     Client,
@@ -18,13 +25,7 @@ from bad_requests import (
     generated,
     operations,
 )
-from findings import Row
-from hypothesis import strategies as st
-from openai.types.chat import ChatCompletion
-from openai.types.chat.completion_create_params import CompletionCreateParams
-from openai.types.responses import Response
-from openai.types.responses.response_create_params import ResponseCreateParams
-from pydantic import TypeAdapter, ValidationError
+from tests.campaigns.findings import Row
 
 __all__ = ["fuzz"]
 

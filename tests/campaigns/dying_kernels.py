@@ -1,6 +1,6 @@
 """Kernels that die, or are interrupted, at random cells of the notebooks; then everything again.
 
-    python tests/campaigns/dying_kernels.py --rounds 40 --seed 1
+    python -m tests.campaigns.dying_kernels --rounds 40 --seed 1
 
 A round runs a notebook up to a random cell. There its kernel is killed at a random moment, or
 interrupted as by the Stop button. After a kill, no process of that kernel is left and none of its
@@ -13,7 +13,6 @@ Exits with 1 when anything was found.
 import argparse
 import os
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,12 +21,9 @@ from typing import Any
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from exercise_source import NOTEBOOKS, code_cells, read
-from fresh_home import fresh_home
-from kernels import Kernel
-
+from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read
+from tests.helpers.fresh_home import fresh_home
+from tests.helpers.kernels import Kernel
 from tour import server
 
 DEFAULT = ("01", "02", "03", "05", "07", "08", "09", "10")

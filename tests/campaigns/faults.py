@@ -1,6 +1,6 @@
 """Exported agents under faults at random moments, and what Restate's record says afterwards.
 
-    python tests/campaigns/faults.py --faults 300 --seed 1
+    python -m tests.campaigns.faults --faults 300 --seed 1
 
 Every agent runs as its own process, against a real restate-server and the offline model. In each
 round one of its documented calls is made, and one fault or two hit it at random moments, every
@@ -31,9 +31,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from fresh_home import fresh_home
-from scenarios import SCENARIOS, Scenario
 
+from tests.campaigns.scenarios import SCENARIOS, Scenario
+from tests.helpers.fresh_home import fresh_home
+from tests.helpers.outside import output_of
 from tour import export, server
 from tour.asgi import LoopThread, free_port
 from tour.endpoint import resume_backing_off
@@ -239,7 +240,7 @@ def _that_count(journal: Journal) -> list[str]:
 
 def outcome_of(journal: Journal, key: str, seconds: float) -> Outcome:
     """Take down what a finished run has come to."""
-    answer = journal.failure or json.dumps(server.output_of(journal.id), ensure_ascii=False)
+    answer = journal.failure or json.dumps(output_of(journal.id), ensure_ascii=False)
     columns = "service_name, key, value_utf8"
     rows = server.query(f"select {columns} from state where service_key = '{key}' order by 1, 2")
     steps = tuple(f"{j.target} {_that_count(j)} {j.state}" for j in journal.walk())

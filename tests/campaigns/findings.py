@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from bad_requests import Request
+from tests.campaigns.bad_requests import Request
 
 __all__ = ["OUTCOMES", "Row", "table"]
 

@@ -1,6 +1,6 @@
 """Many learners on one server at once, and many invocations one after the other.
 
-    python tests/campaigns/load.py --learners 64 --turns 5 --invocations 1000
+    python -m tests.campaigns.load --learners 64 --turns 5 --invocations 1000
 
 First every learner asks the weather agent of notebook 1 and holds a conversation with the chat of
 notebook 3, all at the same time. Nothing may be lost, each conversation keeps its order, and no
@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import Any
 
 import psutil
-from fresh_home import fresh_home
 
 import tour
+from tests.helpers.fresh_home import fresh_home
 from tour import server
 from tour.export import load
 

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from talks import Weather
 
+from tests.clients.talks import Weather
+from tests.helpers.serving import stand_in
 from tour.model import OfflineModel
 
 # Read when a client is imported, so set before: what would be fetched or sent home.
@@ -65,10 +66,8 @@ def _model_of_its_own() -> None:
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[OfflineModel]:
-    model = OfflineModel()
-    model.start()
-    yield model
-    model.stop()
+    with stand_in() as model:
+        yield model
 
 
 @pytest.fixture(autouse=True)

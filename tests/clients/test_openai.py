@@ -7,7 +7,8 @@ from typing import Any
 import openai
 import pytest
 from pydantic import BaseModel
-from talks import (
+
+from tests.clients.talks import (
     ANSWER,
     MODEL,
     QUESTION,
@@ -19,7 +20,6 @@ from talks import (
     speakers,
     tools,
 )
-
 from tour.model import OfflineModel
 
 

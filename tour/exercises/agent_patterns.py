@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tour import server
+from tour.exercises.evidence import output_of
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
 
@@ -30,7 +30,7 @@ def _loses_one_line(journal: Journal, result: Any) -> str | None:
         return f"There should be a call for each of the three topics; there are {len(calls)}."
     if max(step.started for step in calls) >= min(step.ended or step.started for step in calls):
         return "They did not work at the same time: start all calls, then wait for them."
-    found = {n: server.output_of(step.id) for n, step in enumerate(calls) if step.state != "failed"}
+    found = {n: output_of(step.id) for n, step in enumerate(calls) if step.state != "failed"}
     return _whole_letter(found, result if isinstance(result, list) else [])
 
 

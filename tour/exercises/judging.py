@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
 
-from tour import server
 from tour.errors import TourError
 from tour.exercises import (
     agent_patterns,
@@ -19,6 +18,7 @@ from tour.exercises import (
     to_production,
     virtual_objects,
 )
+from tour.exercises.evidence import output_of
 from tour.exercises.exercise import Exercise
 from tour.home import course
 from tour.journal import newest, read
@@ -74,7 +74,7 @@ def check(number: str) -> Verdict:
         return Verdict(False, f"{exercise.target} is {journal.status}: wait until it has finished.")
     if journal.failure:
         return Verdict(False, f"{exercise.target} failed: {journal.failure}")
-    missing = exercise.judge(journal, server.output_of(invocation))
+    missing = exercise.judge(journal, output_of(invocation))
     return Verdict(False, missing) if missing else Verdict(True, exercise.praise)
 
 

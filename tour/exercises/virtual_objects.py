@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from tour import server
-from tour.exercises.evidence import calls_on, reads_state, state_of
+from tour.exercises.evidence import calls_on, output_of, reads_state, state_of
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
 
@@ -15,7 +14,7 @@ MOST = 6
 def _results(journal: Journal) -> list[Any]:
     """Return what all calls on the invocation's key have returned, oldest first."""
     ended_well = [row for row in calls_on(journal) if row.get("completion_result") == "success"]
-    return [server.output_of(row["id"]) for row in ended_well]
+    return [output_of(row["id"]) for row in ended_well]
 
 
 def _counts_in_its_state(journal: Journal, result: Any) -> str | None:

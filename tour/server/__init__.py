@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tour.server import cluster
 from tour.server.addresses import client_options, is_here, shown, ui_of, ui_place
-from tour.server.http import Row, ask, message_of, output_of, query, query_async, request, wait_for
+from tour.server.http import Row, ask, message_of, query, query_async, request, wait_for
 from tour.server.installation import VERSION, binary, install
 from tour.server.process import Server
 from tour.server.single import (
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["admin", "cluster", "ingress", "kill", "query", "request", "ui"]
 __all__ += ["DEFAULT_PORTS", "VERSION", "Row", "Server", "ask", "binary", "client_options", "down"]
-__all__ += ["ensure", "find", "install", "is_here", "message_of", "output_of", "pid", "ports"]
+__all__ += ["ensure", "find", "install", "is_here", "message_of", "pid", "ports"]
 __all__ += ["query_async", "running", "shown", "taken", "ui_of", "ui_place", "up", "wait_for"]
+
 
 if not TYPE_CHECKING:  # a checker would take it for every name
 

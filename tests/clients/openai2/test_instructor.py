@@ -6,8 +6,8 @@ from typing import Any
 import instructor
 import pytest
 from pydantic import BaseModel
-from talks import MODEL, REPORT, RULES, Report, Weather, results, speakers, tools
 
+from tests.clients.talks import MODEL, REPORT, RULES, Report, Weather, results, speakers, tools
 from tour.model import OfflineModel
 
 

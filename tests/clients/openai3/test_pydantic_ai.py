@@ -4,8 +4,19 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent, NativeOutput, ToolOutput
-from talks import ANSWER, MODEL, QUESTION, REPORT, RULES, Report, Weather, results, speakers, tools
 
+from tests.clients.talks import (
+    ANSWER,
+    MODEL,
+    QUESTION,
+    REPORT,
+    RULES,
+    Report,
+    Weather,
+    results,
+    speakers,
+    tools,
+)
 from tour.model import OfflineModel
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,1 @@
+"""Every notebook in JupyterLab in a real browser: by `make browser`."""

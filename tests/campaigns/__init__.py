@@ -1,0 +1,1 @@
+"""Long campaigns, each a program; and their short forms as tests."""

@@ -1,0 +1,1 @@
+"""With openai 3."""

@@ -1,0 +1,1 @@
+"""The in-process endpoint: served, swapped, crashed; what its handlers print."""

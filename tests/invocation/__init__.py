@@ -1,0 +1,1 @@
+"""Invocations: called, sent, awaited, answered, stopped."""

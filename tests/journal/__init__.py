@@ -1,0 +1,1 @@
+"""What the server recorded, as values, as text and as a picture."""

@@ -1,0 +1,1 @@
+"""The repository as a whole: set-up, pages, command, security, the house."""

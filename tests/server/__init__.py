@@ -1,0 +1,1 @@
+"""restate-server: installed, started, adopted, stopped; the cluster; the APIs."""
