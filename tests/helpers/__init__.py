@@ -10,6 +10,7 @@ The agents of a notebook:
 - `agents.says`, `text`, `tool_call`: words of ours in the model's mouth.
 - `agents.namespace(agent, source)`: a cell, such as a learner's solution, run after the snippets.
 - `exercise_source`: the notebooks' cells, the exercises' solutions, and stubs made of them.
+- `committed_pictures`: a journal's picture as a notebook's file keeps it, a PNG.
 - `documented`: what Restate's documentation sends to its agents, word by word.
 - `exported.alone`, `register`: an exported project as a program without the tour.
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import restate
-from serving import Serve
 
 import tour
+from tests.helpers.serving import Serve
 from tour import server
 
 pytestmark = pytest.mark.anyio

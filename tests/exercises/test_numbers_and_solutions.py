@@ -4,9 +4,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from exercise_source import FOLDER, stub
 
 import tour
+from tests.helpers.exercise_source import FOLDER, stub
 from tour.exercises import EXERCISES, Verdict
 
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.py"))

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
-from exercise_source import NOTEBOOKS, code_cells, read
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from PIL import Image
+
+from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read
 
 SAFE = {"text/plain", "image/png"}  # no page takes anything away of these
 AT_MOST = 40_000  # bytes a picture: 23 of them are cloned by everybody

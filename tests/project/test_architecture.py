@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from programs import ROOT
+
+from tests.helpers import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 ROOMS = re.findall(r"^\| `(tour/[^`]+)` \|", PAGE, re.MULTILINE)

@@ -3,7 +3,7 @@
 In a kernel it is SVG in HTML, with hover texts and a link. A page that does not trust the file
 takes these elements away, and leaves their words.
 
-`python tests/committed_pictures.py` draws them anew, from what a run has left in the notebooks.
+`python -m tests.helpers.committed_pictures` draws them anew, from what a run has left there.
 """
 
 import io
@@ -14,8 +14,9 @@ from typing import Any
 import font_source_sans_pro as font
 import nbformat
 import resvg_py
-from exercise_source import NOTEBOOKS, code_cells, read
 from PIL import Image
+
+from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read
 
 __all__ = ["LIVE", "keep_as_png"]
 
