@@ -78,7 +78,7 @@ class MadeLab:
         """Return its processes, and the server's, which belongs to nobody."""
         parent = psutil.Process(self.process.pid)
         record = json.loads((self.home / "tour" / "server.json").read_text())
-        return [parent, *parent.children(recursive=True), psutil.Process(record["pid"])]
+        return [parent, *parent.children(recursive=True), psutil.Process(record["tour"]["pid"])]
 
     def press_ctrl_c(self) -> str:
         """Do what the terminal does: tell make and all that it runs there; return the last line."""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -39,10 +39,17 @@ class ShownCell:
     wrong: str
 
 
+class Lab(Protocol):
+    """A JupyterLab that knows where it shows a notebook."""
+
+    def address(self, notebook: Path) -> str:
+        """Return the address of a notebook."""
+
+
 class NotebookPage:
     """One notebook, opened in a tab of the browser."""
 
-    def __init__(self, page: Page, lab: MadeLab, path: Path) -> None:
+    def __init__(self, page: Page, lab: Lab, path: Path) -> None:
         """Open it at the address that `make lab` has printed, and wait for its kernel."""
         self.page = page
         page.goto(lab.address(path))

@@ -50,6 +50,8 @@ def _card(html: str) -> tuple[str, int]:
     edge = f'x="{-MARGIN + 0.5}" y="{-MARGIN + 0.5}" width="{width - 1}" height="{height - 1}"'
     card = f'<rect {edge} rx="8" fill="{PAPER}" stroke="{EDGE}"/>'
     words = re.sub("<[^>]*>", "", caption.partition("<a ")[0]).rstrip(" ·")
+    # Names are fitted for fonts that are wide; this one is not, and need not be stretched.
+    drawing = re.sub(r' textLength="\d+" lengthAdjust="\w+"', "", drawing)
     start, end = drawing.replace(size[0], box).replace("currentColor", INK).split(">", 1)
     return f'{start}>{card}{end}<text x="8" y="{bottom - 4}">{words}</text></svg>', width
 
