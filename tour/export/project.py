@@ -14,7 +14,7 @@ import restate
 from pydantic import BaseModel
 
 from tour.errors import TourError
-from tour.export.notebook import cells_of, load, module_of, path_of, snippets
+from tour.export.notebook import cells_of, module_at, module_of, path_of, snippets
 
 PINNED = ("restate-sdk", "openai", "hypercorn", "pydantic")
 PINNED_IF_IMPORTED = {"agents": "openai-agents"}
@@ -57,8 +57,13 @@ Call it:
 """
 
 
-def export(number: str, folder: Path) -> list[Path]:
+def export(number: str, folder: Path, also: Path = Path()) -> list[Path]:
     """Write the agent of a notebook as a project into a folder that is empty or not there yet.
+
+    Args:
+        number: of the notebook, such as "01".
+        folder: where the project goes.
+        also: where a working copy may be, if it is not where we are.
 
     Returns:
         The files that were written.
@@ -66,7 +71,8 @@ def export(number: str, folder: Path) -> list[Path]:
     Raises:
         TourError: the folder is not empty or cannot be written, or as `source` does.
     """
-    path, services = path_of(number), _services(load(number))
+    path = path_of(number, also)
+    services = _services(module_at(path))
     main = MAIN.read_text().partition("\n")[2]
     main = main.replace("restate.app([])", f"restate.app({_listed(list(services))})")
     heading = cells_of(path)[0]["source"].splitlines()[0]
