@@ -63,7 +63,7 @@ def _refreshed(
         if name in fresh:
             yield f"{name} is as the course has it{_aside(path) if now not in ('', new) else ''}."
         elif now and (mark == mark_before or now not in (said, new)):  # no news, or the learner's
-            known[name] = given.get(name, "")
+            known |= {name: given[name]} if name in given else {}
             if mark != mark_before:
                 yield f"{name} stays as you have it. The course has another. {_how(name, again)}"
             continue
