@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from labs import Lab, run_in, session
 from programs import ROOT
 
 from tour import cli, lab
+from tour.asgi import free_port
 from tour.errors import TourError
 from tour.lab.copy import refresh
 
@@ -497,6 +500,62 @@ def test_a_clone_stays_clean_in_git_whatever_folder_is_named(clone: Path) -> Non
     for name in ("mine", "docs", "my-notebooks/mine"):
         assert run_lab(clone, clone, name).returncode == 0
         assert (clone / name / lab.FIRST).exists()
+
+
+class MadeLab(Lab):
+    """A `make lab` in a clone."""
+
+    def __init__(self, clone: Path, home: Path, *options: str) -> None:
+        self.home, self.said = home, []
+        foreign = ("MAKE", "MFLAGS", "JUPYTER", "JPY_", "PYTHON")
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        self.env |= {"TOUR_HOME": str(home), "PYTHONPATH": str(clone), "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            ["make", "lab", f"ARGS=--no-browser --port={free_port()} {' '.join(options)}"],
+            cwd=clone,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_clone_stays_clean_in_git_whatever_people_do_in_the_lab(
+    clone: Path, tmp_path: Path
+) -> None:
+    (home := tmp_path / "home").mkdir(mode=0o700)
+    running = MadeLab(clone, home)
+    try:
+        jupyter, _ = running.links()
+        copy = clone / "my-notebooks"
+        assert f"Notebooks    {copy}" in running.said
+        kernel = session(jupyter, lab.FIRST)
+        shown = run_in(kernel, home, "import os; print(os.environ['JPY_SESSION_NAME'])")
+        assert shown == f"{copy / lab.FIRST}\n"
+        assert "Restate" in run_in(kernel, home, "import tour\ntour.start(); tour.load('01');")
+        run_in(kernel, home, f"!{sys.executable} -m tour export 01 mine")
+        address = str(jupyter.join(f"/api/contents/{lab.FIRST}"))
+        with httpx.Client(params={"token": jupyter.params["token"]}) as browser:
+            browser.headers["authorization"] = f"token {jupyter.params['token']}"
+            saved = browser.get(address).json()["content"]
+            cell = next(each for each in saved["cells"] if each["cell_type"] == "code")
+            cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "ran"}]
+            wanted = {"type": "notebook", "content": saved}
+            assert browser.put(address, json=wanted).status_code == 200
+            checkpoint = browser.post(f"{address}/checkpoints")
+            assert checkpoint.status_code == 201
+            new = browser.post(str(jupyter.join("/api/contents/")), json={"type": "notebook"})
+            assert new.json()["name"] == "Untitled.ipynb"
+    finally:
+        running.drop()
+    made = {path.name for path in copy.iterdir()}
+    assert {"mine", "Untitled.ipynb", ".ipynb_checkpoints", lab.FIRST} <= made
+    before = (copy / lab.FIRST).read_bytes()
+    assert b'"ran"' in before
+    assert run_lab(clone, clone).returncode == 0
+    assert (copy / lab.FIRST).read_bytes() == before
 
 
 def test_make_clean_keeps_the_copy(clone: Path) -> None:
