@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from exercise_source import NOTEBOOKS
 from labs import Lab, run_in, session
 from programs import ROOT
 
@@ -113,6 +115,29 @@ def test_the_real_course_is_given_whole(tmp_path: Path) -> None:
         assert [(c["id"], c["source"], c["metadata"]) for c in cells] == [
             (c["id"], c["source"], c["metadata"]) for c in original
         ]
+
+
+LINK = re.compile(
+    r"\]\((?!https?:|#|attachment:)([^)#\s]+)|(?:src|href)=[\"'](?!https?:|#)([^\"'#]+)"
+)
+TO_THE_README = pytest.mark.xfail(reason="notebook 10 links to ../README.md, which no copy has")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=TO_THE_README if p.name[:2] == "10" else ()) for p in NOTEBOOKS],
+    ids=lambda path: str(path.stem),
+)
+def test_its_links_lead_to_files_in_it(path: Path, tmp_path: Path) -> None:
+    list(refresh(tmp_path / "copy"))
+    cells = json.loads((tmp_path / "copy" / path.name).read_text())["cells"]
+    texts = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    links = ["".join(found) for found in LINK.findall(texts)]
+    assert links
+    for link in links:
+        target = (tmp_path / "copy" / link).resolve()
+        assert target.is_relative_to(tmp_path / "copy"), link
+        assert target.is_file(), link
 
 
 def test_again_it_touches_nothing(course: Course) -> None:
