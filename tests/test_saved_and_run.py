@@ -114,8 +114,8 @@ def said(printed: str, path: Path) -> None:
     assert found, printed
     assert found[1] == "THE-FILE"
     assert found[3] == (
-        "A cell of its agent ran last with other code: save the notebook (Ctrl-S), then run this "
-        "again to read what you see."
+        "A cell of this agent last ran with different code. Save the notebook (Ctrl-S) and run "
+        "this again to use what you see."
     )
 
 
@@ -270,7 +270,7 @@ def test_a_cell_that_is_not_python_alone_is_one_sentence(
     ran = typed(copy, "01", str(tmp_path / "x"))
     assert ran.returncode == 1
     [sentence] = ran.stderr.splitlines()
-    assert f"A cell of the agent in {copy / FIRST} is not Python alone" in sentence
+    assert f"A cell of the agent in {copy / FIRST} is not plain Python" in sentence
     assert f"begins with `{first}`" in sentence
     assert f"`{line}" in sentence
     assert why in sentence
@@ -292,5 +292,5 @@ def test_an_agent_that_fails_when_it_is_loaded_is_one_sentence(
 def test_half_a_notebook_is_one_sentence(copy: Path, tmp_path: Path) -> None:
     (copy / FIRST).write_text('{"cells": [')
     ran = typed(copy, "01", str(tmp_path / "x"))
-    assert ran.stderr.startswith(f"tour export: {copy / FIRST} is no notebook any more")
+    assert ran.stderr.startswith(f"tour export: {copy / FIRST} cannot be read as a notebook")
     assert len(ran.stderr.splitlines()) == 1

@@ -25,7 +25,7 @@ from tour.lab.copy import refresh
 
 ONE, TWO, THREE = "01_one.ipynb", "02_two.ipynb", "03_three.ipynb"
 HELPER = "model_call.py"
-STAYS = "stays as you have it. The course has another."
+STAYS = "stays as you have it. The course has another version."
 
 
 def notebook(*sources: str, **metadata: object) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def test_what_the_learner_has_edited_or_run_stays(course: Course, change: str) -
     (course.source / THREE).unlink()
     said = course.refresh()
     assert {name: course.files()[name] for name in yours} == yours
-    takes = "To take it, and keep yours beside it: tour lab --fresh 01"
+    takes = "To take it and keep your version beside it: tour lab --fresh 01"
     gone = "stays as you have it. The course does not have it any more."
     assert said == [f"{ONE} {STAYS} {takes}", f"{TWO} {gone}", f"{THREE} {gone}"]
     assert "02_new_name.ipynb" in course.files()
@@ -251,8 +251,10 @@ def test_a_file_whose_name_the_course_takes_later_stays(course: Course, name: st
     course.refresh()
     (course.copy / name).write_text("mine")
     course.has(name, notebook("theirs"))
-    fresh = "To take it, and keep yours beside it: tour lab --fresh 04"
-    how = fresh if name.endswith("ipynb") else "Rename yours, and the next start brings it."
+    fresh = "To take it and keep your version beside it: tour lab --fresh 04"
+    how = (
+        fresh if name.endswith("ipynb") else "To take it, rename your file and start the lab again."
+    )
     assert course.refresh() == [f"{name} {STAYS} {how}"]
     assert course.files()[name] == b"mine"
     (course.source / name).unlink()
@@ -272,7 +274,7 @@ def test_half_a_notebook_stays_until_it_is_set_back(course: Course, half: bytes)
     course.refresh()
     assert course.files()[ONE] == half
     [said] = course.refresh("1")
-    old = said.removeprefix(f"{ONE} is as the course has it; yours is ").removesuffix(" now.")
+    old = said.removeprefix(f"{ONE} is as the course has it. Your version is now ")[:-1]
     assert course.files()[old] == half
     assert course.files()[ONE] == given[ONE]
 
@@ -298,6 +300,16 @@ def test_without_its_list_everything_counts_as_the_learner_s(
     assert course.read(THREE)["cells"][0]["source"] == ["newer"]
 
 
+def test_half_a_notebook_of_the_course_is_one_sentence(course: Course) -> None:
+    course.refresh()
+    before = course.files()
+    course.has(ONE, "<<<<<<< HEAD")
+    course.has(TWO, notebook("newer"))
+    with pytest.raises(TourError, match=rf"{ONE} is not a notebook .* Install the course again\."):
+        course.refresh()
+    assert course.files() == before
+
+
 # ---- set one back
 
 
@@ -306,11 +318,11 @@ def test_fresh_sets_notebooks_back_and_keeps_the_old_ones_beside_them(course: Co
     given = course.files()
     yours = {ONE: course.edit(ONE), TWO: course.run(TWO), THREE: course.edit(THREE)}
     said = course.refresh("01", "2")
-    assert [line.split(";")[0] for line in said] == [
-        f"{name} is as the course has it" for name in (ONE, TWO)
+    assert [line.partition(" Your version")[0] for line in said] == [
+        f"{name} is as the course has it." for name in (ONE, TWO)
     ]
     files = course.files()
-    old = [line.removesuffix(" now.").split()[-1] for line in said]
+    old = [line.removesuffix(".").split()[-1] for line in said]
     assert [files[name] for name in old] == [yours[ONE], yours[TWO]]
     assert all(name.startswith(f"old_{n}") for n, name in zip(("01", "02"), old, strict=True))
     assert {name: files[name] for name in given} == given | {THREE: yours[THREE]}
@@ -360,7 +372,7 @@ def test_a_folder_that_cannot_be_one_is_one_sentence(
     course.copy.write_text("mine")
     for folder in (course.copy, course.copy / "below"):
         course.copy = folder
-        with pytest.raises(TourError, match=r"file.*: .*\. Name a folder of yours\.$"):
+        with pytest.raises(TourError, match=r"file.*: .*\. Name a folder that you can write to\.$"):
             course.refresh()
     assert (tmp_path / "file").read_text() == "mine"
     course.copy = tmp_path / "readonly"
@@ -372,7 +384,9 @@ def test_a_folder_that_cannot_be_one_is_one_sentence(
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", refused)
-    with pytest.raises(TourError, match=r"readonly.*: Permission denied\. Name a folder of yours"):
+    with pytest.raises(
+        TourError, match=r"readonly.*: Permission denied\. Name a folder that you can write to"
+    ):
         course.refresh()
     assert course.files() == before
 
@@ -429,10 +443,10 @@ def test_two_at_once_on_one_copy_do_the_work_once(course: Course) -> None:
         each.start()
     for each in threads:
         each.join()
-    moved = [line for lines in said for line in lines if "yours is" in line]
+    moved = [line for lines in said for line in lines if "Your version" in line]
     assert len(moved) == 1
     assert [name for name in course.files() if name.startswith("old_")] == [
-        moved[0].removesuffix(" now.").split()[-1]
+        moved[0].removesuffix(".").split()[-1]
     ]
     assert yours in course.files().values()
 

@@ -72,8 +72,8 @@ def path_of(number: str, also: Path = Path()) -> Path:
     ran = _ran(path) or _ran(path.parent)
     if any(ran.get(str(cell.get("id")), _mark(cell)) != _mark(cell) for cell in _tagged(path)):
         print(
-            f"Read from {path}, saved at {saved}. A cell of its agent ran last with other code: "
-            "save the notebook (Ctrl-S), then run this again to read what you see."
+            f"Read from {path}, saved at {saved}. A cell of this agent last ran with different "
+            "code. Save the notebook (Ctrl-S) and run this again to use what you see."
         )
     elif also != Path() and path.parent == also.resolve() and snippets(path) != snippets(own):
         print(f"Read from {path}, saved at {saved}.")
@@ -86,7 +86,7 @@ def cells_of(path: Path) -> list[Cell]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         return [cell | {"source": "".join(cell["source"])} for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
-        raise TourError(f"{path} is no notebook any more ({error!r}).") from error
+        raise TourError(f"{path} cannot be read as a notebook ({error!r}).") from error
 
 
 def note_run(cell: str, code: str) -> None:
@@ -132,8 +132,8 @@ def snippets(path: Path) -> list[str]:
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             raise TourError(
-                f"A cell of the agent in {path} is not Python alone. The cell begins with "
-                f"`{source.strip().splitlines()[0]}`; in its line {line}, "
+                f"A cell of the agent in {path} is not plain Python. The cell begins with "
+                f"`{source.strip().splitlines()[0]}`. Its line {line} is "
                 f"`{source.splitlines()[line - 1].strip()}`: {getattr(error, 'msg', error)}."
             ) from error
     return sources

@@ -16,6 +16,7 @@ from tour.home import course, locked, notebook
 
 GIVEN = ".tour.json"  # what was given, by name: a mark of what it says, and one of its bytes
 APART = {"solutions"}
+STAYS = "stays as you have it."
 
 Again = tuple[str, str]
 
@@ -49,7 +50,9 @@ def refresh(
             yield from _refreshed(folder, dict(_offered(source)), names, again)
     except OSError as error:
         where = error.filename or folder
-        raise TourError(f"{where}: {error.strerror}. Name a folder of yours.") from error
+        raise TourError(
+            f"{where}: {error.strerror}. Name a folder that you can write to."
+        ) from error
 
 
 def _refreshed(
@@ -61,11 +64,11 @@ def _refreshed(
         said, _, mark_before = given.get(name, "").partition(" ")
         now = _said(name, path.read_bytes()) if path.exists() else ""
         if name in fresh:
-            yield f"{name} is as the course has it{_aside(path) if now not in ('', new) else ''}."
+            yield f"{name} is as the course has it.{_aside(path) if now not in ('', new) else ''}"
         elif now and (mark == mark_before or now not in (said, new)):  # no news, or the learner's
             known |= {name: given[name]} if name in given else {}
             if mark != mark_before:
-                yield f"{name} stays as you have it. The course has another. {_how(name, again)}"
+                yield f"{name} {STAYS} The course has another version. {_how(name, again)}"
             continue
         if name in fresh or now in ("", said):
             _put(path, content)
@@ -81,23 +84,23 @@ def _withdrawn(name: str, path: Path, said: str) -> Iterator[str]:
     if path.exists() and _said(name, path.read_bytes()) == said:
         path.unlink()
     elif path.exists():
-        yield f"{name} stays as you have it. The course does not have it any more."
+        yield f"{name} {STAYS} The course does not have it any more."
 
 
 def _aside(path: Path) -> str:
-    """Give the learner's file a name that sorts after the notebooks; return the rest of a sentence.
+    """Give the learner's file a name that sorts after the notebooks; return a sentence about it.
 
     The name has the time to the microsecond, so that it is free.
     """
     when = datetime.now().astimezone()
     beside = path.with_name(f"old_{path.stem}_{when:%Y-%m-%d_%H%M%S_%f}{path.suffix}")
-    return f"; yours is {path.rename(beside).name} now"
+    return f" Your version is now {path.rename(beside).name}."
 
 
 def _how(name: str, again: Again) -> str:
     if not name.endswith(".ipynb"):
-        return "Rename yours, and the next start brings it."
-    return f"To take it, and keep yours beside it: {again[0]}--fresh {name[:2]}{again[1]}"
+        return "To take it, rename your file and start the lab again."
+    return f"To take it and keep your version beside it: {again[0]}--fresh {name[:2]}{again[1]}"
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -113,12 +116,14 @@ def _offered(source: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source)
         if path.is_file() and not any(p in APART or p.startswith((".", "__")) for p in name.parts):
-            content = path.read_bytes()
-            yield name.as_posix(), _bare(content) if path.suffix == ".ipynb" else content
+            yield name.as_posix(), _bare(path) if path.suffix == ".ipynb" else path.read_bytes()
 
 
-def _bare(content: bytes) -> bytes:
-    notebook = json.loads(content)
+def _bare(path: Path) -> bytes:
+    try:
+        notebook = json.loads(path.read_bytes())
+    except ValueError as error:  # as git leaves it after a conflict
+        raise TourError(f"{path} is not a notebook ({error}). Install the course again.") from error
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
