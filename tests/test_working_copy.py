@@ -565,11 +565,12 @@ def test_a_clone_stays_clean_in_git_whatever_people_do_in_the_lab(
     clone: Path, tmp_path: Path
 ) -> None:
     (home := tmp_path / "home").mkdir(mode=0o700)
-    running = MadeLab(clone, home)
+    running = MadeLab(clone, home, "--fresh", "03")
     try:
         jupyter, _ = running.links()
         copy = clone / "my-notebooks"
         assert f"Notebooks    {copy}" in running.said
+        assert "03_virtual_objects.ipynb is as the course has it." in running.said
         kernel = session(jupyter, lab.FIRST)
         shown = run_in(kernel, home, "import os; print(os.environ['JPY_SESSION_NAME'])")
         assert shown == f"{copy / lab.FIRST}\n"
