@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from programs import ROOT
+from tests.helpers import ROOT
 
 NEEDED = ["conftest.py", "pyproject.toml", "tests/nbval_sanitize.cfg", "tests/campaigns"]
 TEXT = "Agent/run   completed\n  no steps"

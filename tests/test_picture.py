@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 import pytest
-from exercise_source import NOTEBOOKS, code_cells, read
+from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read
 
 from tour.journal import Journal, Step, svg
 

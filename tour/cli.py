@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from pathlib import Path
@@ -52,9 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     add("status", _status, "say what runs")
     add("install", _install, "install restate-server, and start nothing")
     lab = add("lab", _lab, "open the course in JupyterLab, on a working copy of the notebooks")
-    lab.usage = "tour lab [folder] [--fresh NN] [options of JupyterLab]"
+    lab.usage = "tour lab [folder] [--fresh NN ...] [options of JupyterLab]"
     lab.epilog = "folder: where the working copy is; my-notebooks, unless you name another"
-    lab.add_argument("--fresh", metavar="NN", action="append", help="set this notebook back")
+    help_ = "set these notebooks back; yours stay beside them"
+    lab.add_argument("--fresh", metavar="NN", nargs="+", action="extend", help=help_)
     model = add("model", _model, "serve the offline model alone, for any OpenAI client")
     model.add_argument("--port", type=int, default=8090, help="where on 127.0.0.1 (8090)")
     export = add("export", _export, "write a notebook's agent as a project of its own")
@@ -101,8 +103,9 @@ def _status(_: argparse.Namespace) -> int:
 def _lab(arguments: argparse.Namespace) -> int:
     from tour import lab  # noqa: PLC0415  Jupyter takes a second to import
 
-    own = arguments.rest[:1] if not arguments.rest[:1] or arguments.rest[0][:1] != "-" else []
-    return lab.run(arguments.rest[len(own) :], Path(own[0]) if own else None, arguments.fresh)
+    rest = arguments.rest
+    folder = Path(rest.pop(0)) if rest and not rest[0].startswith("-") else None
+    return lab.run(rest, folder, arguments.fresh)
 
 
 def _install(_: argparse.Namespace) -> None:
@@ -128,8 +131,9 @@ def _export(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("OPENAI_API_KEY", "none")  # the client wants one to be made at all
     from tour.export import export  # noqa: PLC0415  it imports what the agents import
 
-    for path in export(arguments.notebook, arguments.folder):
-        print(path)
+    with redirect_stdout(sys.stderr):  # what it says of the notebook; the files alone go to stdout
+        paths = export(arguments.notebook, arguments.folder, Path("my-notebooks"))
+    print(*paths, sep="\n")
 
 
 def _doctor(_: argparse.Namespace) -> int:

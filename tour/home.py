@@ -15,7 +15,7 @@ from tour.errors import TourError
 if sys.platform != "win32":  # so that Windows gets our sentence and not an ImportError
     import fcntl
 
-__all__ = ["course", "home", "locked", "setting"]
+__all__ = ["course", "home", "locked", "notebook", "setting"]
 
 
 def setting(name: str) -> str | None:
@@ -49,6 +49,19 @@ def course() -> Path:
     """Return the folder of the course's notebooks: in a clone, or as the package was installed."""
     installed = Path(__file__).with_name("notebooks")
     return installed if installed.is_dir() else Path(__file__).parents[1] / "notebooks"
+
+
+def notebook(number: str) -> Path:
+    """Return the course's own file of a notebook, such as "01" or "1".
+
+    Raises:
+        TourError: there is no such notebook.
+    """
+    found = {path.name[:2]: path for path in sorted(course().glob("[0-9]*.ipynb"))}
+    if (wanted := number.zfill(2)) not in found:
+        there = ", ".join(found) or "none"
+        raise TourError(f"There is no notebook {number!r} in {course()}. There are: {there}.")
+    return found[wanted]
 
 
 @cache

@@ -79,7 +79,8 @@ def lab_in_a_hub(tmp_path: Path) -> Iterator[MadeLab]:
         "JUPYTERHUB_SERVICE_PREFIX": USER,
         "PYTHONPATH": str(PROXY),
         "JUPYTER_PATH": str(PROXY / "share" / "jupyter"),
-        "JUPYTER_CONFIG_PATH": str(PROXY / "etc" / "jupyter"),
     }
-    with made_lab(tmp_path / "lab", f"--ServerApp.base_url={USER}", **environment) as running:
+    # The lab takes no settings from elsewhere, so the proxy's own file is not read.
+    on = "--ServerApp.jpserver_extensions=jupyter_server_proxy=True"
+    with made_lab(tmp_path / "lab", f"--ServerApp.base_url={USER}", on, **environment) as running:
         yield running

@@ -19,7 +19,7 @@ from tour.asgi import free_port, is_free
 __all__ = ["MadeLab", "made_lab"]
 
 SETTINGS = {
-    # What is shown in a browser must not be saved into the checkout.
+    # What is shown in a browser is not saved.
     "docmanager-extension/plugin": {"autosave": False},
     # Cells out of sight stay on the page, where the tests can read them.
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -38,7 +38,13 @@ class MadeLab:
             file.parent.mkdir(parents=True)
             file.write_text(json.dumps(settings))
         checkpoints = f"--FileCheckpoints.checkpoint_dir={home / 'checkpoints'}"
-        options = ("--no-browser", f"--port={free_port()}", checkpoints, *options)
+        options = (
+            str(home / "copy"),
+            "--no-browser",
+            f"--port={free_port()}",
+            checkpoints,
+            *options,
+        )
         self.process = subprocess.Popen(
             ["make", "lab", f"ARGS={' '.join(options)}"],
             cwd=ROOT,

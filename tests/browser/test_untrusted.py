@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from exercise_source import FOLDER, NOTEBOOKS, code_cells, read
+from tests.helpers.exercise_source import FOLDER, NOTEBOOKS, code_cells, read
 from made_lab import SETTINGS
 from notebook_page import NotebookPage
 from playwright.sync_api import Page
-from programs import ROOT
+from tests.helpers import ROOT
 from test_in_a_browser import THEMES, shades
 
 from tour.asgi import free_port

@@ -373,7 +373,7 @@ def test_no_connection_ends_for_having_served_much(serve: Serve, port: int) -> N
 @pytest.fixture
 def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a notebook of which every cell is a snippet, and one that has none."""
-    monkeypatch.setattr("tour.export.notebook.course", lambda: tmp_path)
+    monkeypatch.setattr("tour.home.course", lambda: tmp_path)
     cells = [
         ("markdown", '# 7 · Say "hi"', []),
         ("code", "import tour", []),

@@ -16,7 +16,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 
 from tour.home import course
 
-__all__ = ["Lab", "run_in"]
+__all__ = ["Lab", "run_in", "session"]
 
 
 class Lab:
@@ -70,6 +70,18 @@ class Lab:
         self.process.wait(30)
         self.stdout.close()
         subprocess.run([sys.executable, "-m", "tour", "down"], env=self.env, check=True)
+
+
+def session(jupyter: httpx.URL, notebook: str) -> str:
+    """Open a notebook of the lab as the browser does; return its kernel."""
+    wanted = {"path": notebook, "name": notebook, "type": "notebook"}
+    answer = httpx.post(
+        jupyter.join("/api/sessions"),
+        headers={"authorization": f"token {jupyter.params['token']}"},
+        json=wanted | {"kernel": {"name": "python3"}},
+        timeout=30,
+    )
+    return str(answer.raise_for_status().json()["kernel"]["id"])
 
 
 def run_in(kernel: str, home: Path, code: str) -> str:

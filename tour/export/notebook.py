@@ -5,10 +5,12 @@ It is read from the copy that the kernel runs in, if there is one, else from the
 
 import ast
 import json
+import os
 import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -16,15 +18,15 @@ from types import ModuleType
 from typing import Any
 
 from tour.errors import TourError
-from tour.home import course, home
+from tour.home import home, notebook
 
 Cell = dict[str, Any]
-
-RAN = "ran.json"  # by the ids that Jupyter gives to cells
 
 
 def source(number: str) -> str:
     """Return the agent of a notebook, such as "01", as the source of one module.
+
+    Where a cell ran otherwise than it is saved, it says which file it has read.
 
     Raises:
         TourError: there is no such notebook, or it has no cell tagged `snippet`.
@@ -33,33 +35,49 @@ def source(number: str) -> str:
 
 
 def load(number: str) -> ModuleType:
-    """Return the agent of a notebook as a module, as the file on disk has it.
-
-    Where a cell was saved otherwise than it ran, it says so.
+    """Return the agent of a notebook as a module, read as `source` reads it.
 
     Raises:
-        TourError: it needs a package that is not installed, or as `source` does.
+        TourError: it needs a package that is not installed, or fails; or as `source` does.
     """
-    path = path_of(number)
-    say_if_it_differs(path)
-    module = ModuleType(f"agent_{path.name[:2]}")
+    return module_at(path_of(number))
+
+
+def module_at(path: Path) -> ModuleType:
+    """Return the agent of this file as a module."""
+    module = ModuleType(f"agent_{(number := path.name[:2])}")
     code = compile(module_of(snippets(path)), f"<notebook {number}>", "exec")
     sys.modules[module.__name__] = module  # Pydantic and inspect look a class's module up there
     try:
         exec(code, vars(module))  # noqa: S102
     except ModuleNotFoundError as error:
         raise TourError(f"Notebook {number} needs {error.name}, which is not installed.") from error
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise TourError(f"The agent in {path} cannot be loaded: {said}") from error
     return module
 
 
-def path_of(number: str) -> Path:
-    """Return the file of a notebook, such as "01": in the folder we are in, or the course's."""
-    names = {path.name[:2]: path.name for path in sorted(course().glob("[0-9]*.ipynb"))}
-    if (wanted := number.zfill(2)) not in names:
-        there = ", ".join(names) or "none"
-        raise TourError(f"There is no notebook {number!r} in {course()}. There are: {there}.")
-    own = Path.cwd() / names[wanted]
-    return own if own.is_file() else course() / names[wanted]
+def path_of(number: str, also: Path = Path()) -> Path:
+    """Return the file of a notebook, such as "01", and print which, if what ran was otherwise.
+
+    It is looked for where we are, in another folder, where the kernel's notebook is, which holds
+    after a `%cd` too, and at last in the course's own folder.
+    """
+    own = notebook(number)
+    of_kernel = Path(os.environ.get("JPY_SESSION_NAME", "")).parent  # Jupyter's server sets it
+    places = (Path(), also, of_kernel)
+    path = next((p / own.name for p in places if (p / own.name).is_file()), own).resolve()
+    saved = f"{datetime.fromtimestamp(path.stat().st_mtime).astimezone():%H:%M:%S on %d %B}"
+    ran = _ran(path) or _ran(path.parent)
+    if any(ran.get(str(cell.get("id")), _mark(cell)) != _mark(cell) for cell in _tagged(path)):
+        print(
+            f"Read from {path}, saved at {saved}. A cell of this agent last ran with different "
+            "code. Save the notebook (Ctrl-S) and run this again to use what you see."
+        )
+    elif also != Path() and path.parent == also.resolve() and snippets(path) != snippets(own):
+        print(f"Read from {path}, saved at {saved}.")
+    return path
 
 
 def cells_of(path: Path) -> list[Cell]:
@@ -68,45 +86,57 @@ def cells_of(path: Path) -> list[Cell]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         return [cell | {"source": "".join(cell["source"])} for cell in cells]
     except (ValueError, KeyError, TypeError) as error:
-        raise TourError(f"{path} is no notebook any more ({error!r}).") from error
+        raise TourError(f"{path} cannot be read as a notebook ({error!r}).") from error
 
 
 def note_run(cell: str, code: str) -> None:
     """Note what ran last as a cell, for other kernels too: an edit may not have been saved."""
-    ran = _ran() | {cell: _mark(code)}
-    (home() / RAN).write_text(json.dumps(ran), encoding="utf-8")
-
-
-def say_if_it_differs(path: Path) -> None:
-    """Print which file is read and when it was saved, if one of its cells last ran otherwise."""
-    ran = _ran()
-    marks = {str(cell.get("id")): _mark(cell["source"]) for cell in cells_of(path)}
-    if any(ran.get(cell, mark) != mark for cell, mark in marks.items()):
-        saved = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
-        print(
-            f"Read from {path}, saved at {saved:%H:%M:%S}; cells that ran since then differ from "
-            "it. Save the notebook (Ctrl-S) and run this again to use what you see."
+    with suppress(OSError):  # nothing that a learner runs fails because of this
+        path = Path(os.environ.get("JPY_SESSION_NAME", "")).resolve()  # else the folder we are in
+        file = _record(path)
+        file.parent.mkdir(exist_ok=True)
+        (new := file.with_suffix(f".{os.getpid()}")).write_text(
+            json.dumps(_ran(path) | {cell: _mark({"source": code})}), encoding="utf-8"
         )
+        new.replace(file)
 
 
-def _ran() -> dict[str, str]:
+def _record(path: Path) -> Path:
+    """Return the file with what ran last, by cell. Cells of two notebooks may have the same id."""
+    return home() / "ran" / f"{sha256(os.fsencode(path)).hexdigest()[:16]}.json"
+
+
+def _ran(path: Path) -> dict[str, str]:
     try:
-        ran: dict[str, str] = json.loads((home() / RAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict[str, str](json.loads(_record(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-    return ran
 
 
-def _mark(code: str) -> str:
-    return sha256(code.strip().encode("utf-8", "replace")).hexdigest()[:16]
+def _mark(cell: Cell) -> str:
+    return sha256(cell["source"].strip().encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _tagged(path: Path) -> list[Cell]:
+    return [cell for cell in cells_of(path) if "snippet" in cell["metadata"].get("tags", [])]
 
 
 def snippets(path: Path) -> list[str]:
     """Return the sources of the cells that make the agent."""
-    tagged = [cell for cell in cells_of(path) if "snippet" in cell["metadata"].get("tags", [])]
-    if not tagged:
+    sources = [cell["source"] for cell in _tagged(path)]
+    if not sources:
         raise TourError(f"{path.name} has no cell tagged `snippet`.")
-    return [cell["source"] for cell in tagged]
+    for source in sources:
+        try:
+            ast.parse(source)
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None) or 1
+            raise TourError(
+                f"A cell of the agent in {path} is not plain Python. The cell begins with "
+                f"`{source.strip().splitlines()[0]}`. Its line {line} is "
+                f"`{source.splitlines()[line - 1].strip()}`: {getattr(error, 'msg', error)}."
+            ) from error
+    return sources
 
 
 def module_of(cells: Iterable[str]) -> str:

@@ -14,14 +14,19 @@ import restate
 from pydantic import BaseModel
 
 from tour.errors import TourError
-from tour.export.notebook import cells_of, load, module_of, path_of, snippets
+from tour.export.notebook import cells_of, module_at, module_of, path_of, snippets
 
 PINNED = ("restate-sdk", "openai", "hypercorn", "pydantic")
 PINNED_IF_IMPORTED = {"agents": "openai-agents"}
 
 
-def export(number: str, folder: Path) -> list[Path]:
+def export(number: str, folder: Path, also: Path = Path()) -> list[Path]:
     """Write the agent of a notebook as a project into a folder that is empty or not there yet.
+
+    Args:
+        number: of the notebook, such as "01".
+        folder: where the project goes.
+        also: where a working copy may be, if it is not where we are.
 
     Returns:
         The files that were written.
@@ -29,7 +34,8 @@ def export(number: str, folder: Path) -> list[Path]:
     Raises:
         TourError: the folder is not empty or cannot be written, or as `source` does.
     """
-    path, services = path_of(number), _services(load(number))
+    path = path_of(number, also)
+    services = _services(module_at(path))
     about: dict[str, Any] = {
         "name": path.stem.replace("_", "-"),
         "title": cells_of(path)[0]["source"].splitlines()[0].lstrip("# ").replace('"', "'"),

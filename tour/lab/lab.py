@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,9 +56,12 @@ def run(arguments: list[str], folder: Path | None = None, fresh: list[str] | Non
     """
     if not (course() / FIRST).exists():
         raise TourError(f"No notebooks in {course()}: install the course again.")
-    clone = course().parent if (course().parent / "pyproject.toml").exists() else Path.cwd()
-    copy = (folder or clone / "my-notebooks").absolute()
-    for sentence in refresh(copy, fresh or []):
+    clone = (course().parent / "Makefile").exists()
+    usual = (course().parent if clone else Path.cwd()) / "my-notebooks"
+    copy = (folder or usual).resolve()
+    named = "" if folder is None else f"{shlex.quote(str(copy))} "
+    again = (f'make lab ARGS="{named}', '"') if clone else (f"tour lab {named}", "")
+    for sentence in refresh(copy, fresh or (), again):
         print(sentence)
     with _ending_on_signals():
         was_running, nodes_ran = server.running() is not None, bool(server.cluster.nodes())
