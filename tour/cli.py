@@ -180,7 +180,7 @@ def _model_named() -> str:
     model = named()
     if model is None:
         return "the model: the offline stand-in"
-    if model.url is None or not server.is_here(model.url):
+    if not model.is_here:
         server.client_options(here=False)
     return f"the model: {shown(model.url or 'OpenAI')}"
 

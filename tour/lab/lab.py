@@ -19,8 +19,9 @@ import psutil
 from tour import server
 from tour.asgi import LOOPBACK
 from tour.errors import TourError
-from tour.home import course, home
+from tour.home import course, home, setting
 from tour.lab.copy import refresh
+from tour.model import named
 
 FIRST = "01_durable_execution.ipynb"
 FOLDERS = ("config", "data", "runtime")
@@ -35,7 +36,11 @@ OPTIONS = [
     # What a kernel and the lab say to each other is nobody else's on this machine.
     "--KernelManager.transport_encryption=auto",
     "--allow-root",  # as one is in a container; the lab is on loopback and wants its token
+    # What an administrator may have set for other labs of this machine.
+    *("--ServerApp.base_url=/", "--ServerApp.allow_origin=", "--ServerApp.allow_origin_pat="),
 ]
+# What is left of a user's settings for Jupyter; those of a hub are for the kernels' links.
+KEPT = ("JUPYTERHUB_", "JUPYTER_TOKEN")
 REFUSED = re.compile(r"Blocking Cross Origin.*Origin: (\S+), Host")
 
 
@@ -51,8 +56,11 @@ def run(arguments: list[str], folder: Path | None = None, fresh: list[str] | Non
         JupyterLab's exit code.
 
     Raises:
-        TourError: the copy cannot be written, or the server or JupyterLab does not start.
+        TourError: the copy cannot be written, or the server or JupyterLab does not start; or the
+            environment names a model that no client can reach.
     """
+    model = named()
+    server.keep_proxies_away(needed=model is not None and not model.is_here)
     if not (course() / FIRST).exists():
         raise TourError(f"No notebooks in {course()}: install the course again.")
     clone = course().parent if (course().parent / "pyproject.toml").exists() else Path.cwd()
@@ -76,10 +84,13 @@ def _environment() -> dict[str, str]:
     The user's may name another folder, another kernel, or a home that cannot be written to.
     """
     own = {f"JUPYTER_{each.upper()}_DIR": str(home() / "jupyter" / each) for each in FOLDERS}
-    own |= {"JUPYTER_CONFIG_PATH": "", "IPYTHONDIR": str(home() / "jupyter" / "ipython")}
+    own |= {"IPYTHONDIR": str(home() / "jupyter" / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1"}
     # Whoever gives JupyterLab its token prints it, too; everybody could read it in an argument.
-    token = os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)
-    return os.environ | own | {"JUPYTER_TOKEN": token}
+    own |= {"JUPYTER_TOKEN": setting("JUPYTER_TOKEN") or secrets.token_hex(24)}
+    left = {
+        k: v for k, v in os.environ.items() if not k.startswith("JUPYTER") or k.startswith(KEPT)
+    }
+    return left | own
 
 
 def _lab(arguments: list[str], copy: Path, running: server.Server) -> int:

@@ -7,7 +7,15 @@ Notebooks use `ingress`, `admin` and `ui`, which are addresses, and `query`, `re
 from typing import TYPE_CHECKING
 
 from tour.server import cluster
-from tour.server.addresses import client_options, is_here, shown, ui_of, ui_place
+from tour.server.addresses import (
+    client_options,
+    is_address,
+    is_here,
+    keep_proxies_away,
+    shown,
+    ui_of,
+    ui_place,
+)
 from tour.server.http import Row, ask, message_of, output_of, query, query_async, request, wait_for
 from tour.server.installation import VERSION, binary, install
 from tour.server.process import Server
@@ -44,7 +52,9 @@ __all__ = [
     "find",
     "ingress",
     "install",
+    "is_address",
     "is_here",
+    "keep_proxies_away",
     "kill",
     "message_of",
     "output_of",
