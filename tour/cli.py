@@ -158,9 +158,10 @@ def _home() -> str:
 
 
 def _binary() -> str:
-    if not (setting("RESTATE_SERVER") or server.binary()):
+    if not (setting("RESTATE_SERVER") or server.binary() or shutil.which("restate-server")):
+        server.check_place()
         raise TourError("restate-server is not installed: `make lab` or tour.start() installs it.")
-    return f"restate-server {server.VERSION} at {server.find()}"
+    return f"restate-server {server.version_of(server.find())} at {server.find()}"
 
 
 def _running() -> server.Server | None:

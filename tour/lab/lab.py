@@ -90,7 +90,7 @@ def _environment() -> dict[str, str]:
     left = {
         k: v for k, v in os.environ.items() if not k.startswith("JUPYTER") or k.startswith(KEPT)
     }
-    return left | own
+    return {"HOME": str(home())} | left | own  # without a home of one's own Jupyter does not start
 
 
 def _lab(arguments: list[str], copy: Path, running: server.Server) -> int:
@@ -130,7 +130,7 @@ def _relay(lab: "subprocess.Popen[str]") -> None:
                     f"start again with: tour lab --ServerApp.allow_origin={refused[1]}",
                     flush=True,
                 )
-        elif not line.startswith(("[W", "[I")):
+        elif not line.startswith(("[W", "[I")) and "received signal" not in line:
             print(line, end="", file=sys.stderr)
 
 
@@ -167,7 +167,9 @@ def _ending_on_signals() -> Iterator[None]:
     def stop(signum: int, _: FrameType | None) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + signum)
+        # Ctrl-C reaches make as well: it exits with 130 itself, and would report ours as an error.
+        asked = signum == signal.SIGINT and "TOUR_UNDER_MAKE" in os.environ
+        raise SystemExit(0 if asked else 128 + signum)
 
     before = {each: signal.signal(each, stop) for each in signals}
     try:

@@ -17,7 +17,7 @@ from tour.server.addresses import (
     ui_place,
 )
 from tour.server.http import Row, ask, message_of, output_of, query, query_async, request, wait_for
-from tour.server.installation import VERSION, binary, install
+from tour.server.installation import VERSION, binary, check_place, install, version_of
 from tour.server.process import Server
 from tour.server.single import (
     DEFAULT_PORTS,
@@ -45,6 +45,7 @@ __all__ = [
     "admin",
     "ask",
     "binary",
+    "check_place",
     "client_options",
     "cluster",
     "down",
@@ -70,6 +71,7 @@ __all__ = [
     "ui_of",
     "ui_place",
     "up",
+    "version_of",
     "wait_for",
 ]
 

@@ -125,7 +125,7 @@ def _named() -> Server | None:
         raise TourError("Set both RESTATE_INGRESS_URL and RESTATE_ADMIN_URL, or neither.")
     for name, url in urls.items():
         if not is_address(url):
-            raise TourError(f"{name}={shown(url)} is no address: it begins with http://.")
+            raise TourError(f"{name}={shown(url)} is not an address: it must begin with http://.")
     ingress, admin = urls.values()
     return Server(ingress, admin)
 
@@ -167,6 +167,7 @@ def _start(before: Server | None) -> Server:
         if server := process.await_ready(spawned):
             process.record(RECORD, {NAME: server})
             return server
+    installation.version_of(binary)  # says what it says, if that is all that it does
     raise TourError(
         f"{binary} does not start: {process.last_words(log)}. "
         f"If its data is damaged, move {data} away and try again."
