@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import complaint, environment, problems, program, tour
+from environments import complaint, lab, problems, program, tour
 from kernels import Kernel
-from labs import Lab
-
-from tour.asgi import free_port
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -71,8 +68,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_an_agent_runs_in_a_kernel_whatever_is_said_of_the_way_to_the_world(home: Path) -> None:
-    env = environment(home, ALL_PROXY="socks5://127.0.0.1:9", SSL_CERT_FILE="/no/such")
-    with Kernel(**env) as kernel:
+    env = {"ALL_PROXY": "socks5://127.0.0.1:9", "SSL_CERT_FILE": "/no/such"}
+    with Kernel(TOUR_HOME=str(home), **env) as kernel:
         shown = kernel.good(f"{AGENT}\nassert await agent_answers()")
     assert "Not used here, because no HTTP client can use it: ALL_PROXY, SSL_CERT_FILE." in (
         shown.stdout.splitlines()
@@ -106,16 +103,9 @@ def test_where_the_model_is_elsewhere_the_variable_is_named(
         assert complaint(tour("lab", str(home / "copy"), home=home, **env)) == problem
 
 
-def test_the_lab_opens_whatever_is_said_of_the_way_to_the_world(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    monkeypatch.setenv("SSL_CERT_FILE", "/no/such")
-    running = Lab(tmp_path, f"--port={free_port()}")
-    try:
-        assert running.links()[0].path.startswith("/lab")
-    finally:
-        running.drop()
+def test_the_lab_opens_whatever_is_said_of_the_way_to_the_world(home: Path) -> None:
+    with lab(home, ALL_PROXY="socks5://127.0.0.1:9", SSL_CERT_FILE="/no/such") as opened:
+        assert opened.said[0].endswith("no HTTP client can use it: ALL_PROXY, SSL_CERT_FILE.")
 
 
 def test_hosts_that_are_to_be_reached_without_a_proxy_stay(home: Path) -> None:

@@ -36,9 +36,9 @@ OPTIONS = [
     # What a kernel and the lab say to each other is nobody else's on this machine.
     "--KernelManager.transport_encryption=auto",
     "--allow-root",  # as one is in a container; the lab is on loopback and wants its token
-    # What an administrator may have set for other labs of this machine.
-    *("--ServerApp.base_url=/", "--ServerApp.allow_origin=", "--ServerApp.allow_origin_pat="),
 ]
+# What an administrator may have set for other labs of this machine; an argument goes before it.
+RULES = ["--ServerApp.base_url=/", "--ServerApp.allow_origin=", "--ServerApp.allow_origin_pat="]
 # What is left of a user's settings for Jupyter; those of a hub are for the kernels' links.
 KEPT = ("JUPYTERHUB_", "JUPYTER_TOKEN")
 REFUSED = re.compile(r"Blocking Cross Origin.*Origin: (\S+), Host")
@@ -95,7 +95,9 @@ def _environment() -> dict[str, str]:
 
 def _lab(arguments: list[str], copy: Path, running: server.Server) -> int:
     print("Starting JupyterLab …", flush=True)
-    command = [sys.executable, "-m", "jupyterlab", *OPTIONS, *arguments]
+    given = {argument.partition("=")[0] for argument in arguments}
+    rules = [rule for rule in RULES if rule.partition("=")[0] not in given]
+    command = [sys.executable, "-m", "jupyterlab", *OPTIONS, *rules, *arguments]
     # A session of its own: Ctrl-C reaches this process alone, which then ends the lab in order.
     lab = subprocess.Popen(
         command,
