@@ -93,6 +93,7 @@ async def from_a_page(opened: Opened, kernel: str, origin: str) -> int:
         return error.response.status_code
 
 
+@pytest.mark.slow
 def test_a_page_that_is_refused_is_told_in_the_terminal_with_what_helps(tmp_path: Path) -> None:
     with lab(tmp_path) as opened:
         kernel, here = opened.kernel(), f"http://{opened.url.netloc.decode()}"
@@ -134,6 +135,7 @@ def in_a_terminal(command: list[str], until: bytes, env: dict[str, str]) -> tupl
     return said.decode(errors="replace"), os.waitstatus_to_exitcode(status)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="make's environment is another one")
 def test_ctrl_c_at_make_lab_is_no_error_of_make_s(tmp_path: Path) -> None:
     arguments = f"ARGS={tmp_path / 'copy'} --no-browser --port={free_port()}"

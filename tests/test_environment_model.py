@@ -26,15 +26,15 @@ WRONG_URLS = [
 
 def test_variables_that_are_empty_are_not_set(tmp_path: Path) -> None:
     code = START + "import os\nprint(sorted(n for n in os.environ if n.startswith('OPENAI_')))"
-    for empty in ("", " \n"):
-        env = dict.fromkeys(("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"), empty)
-        ran = program(f"{code}\ntour.server.down()", tmp_path, **env, OPENAI_ORG_ID=empty)
-        *_, model, left = ran.stdout.splitlines()
-        assert model.startswith("Model: the offline stand-in")
-        assert left == "['OPENAI_API_KEY', 'OPENAI_BASE_URL']"
+    env = {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": " \n", "OPENAI_MODEL": " ", "OPENAI_ORG_ID": ""}
+    ran = program(f"{code}\ntour.server.down()", tmp_path, **env)
+    *_, model, left = ran.stdout.splitlines()
+    assert model.startswith("Model: the offline stand-in")
+    assert left == "['OPENAI_API_KEY', 'OPENAI_BASE_URL']"
     assert problems(tmp_path, **env) == []
 
 
+@pytest.mark.slow
 def test_what_was_copied_around_a_value_goes(tmp_path: Path) -> None:
     env = {"OPENAI_API_KEY": " sk-key\n", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1\r\n"}
     code = (
