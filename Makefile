@@ -24,7 +24,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 lab: server ## Open the course in JupyterLab, with everything that it needs
-	@exec $(BIN)/tour lab $(ARGS)
+	@TOUR_UNDER_MAKE=1 exec $(BIN)/tour lab $(ARGS)
 
 test: server ## Run the tests, and every notebook against its committed outputs
 	$(KEEPING) $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder \
@@ -70,7 +70,7 @@ bench: server $(PEERS)/ready ## Measure speed side by side with other engines (o
 	$(BIN)/python benchmarks/first_answer.py
 
 audit: $(VENV)/ready ## Ask PyPI what is known against the locked dependencies
-	$(BIN)/python -m pip install --quiet --target $(VENV)/audit --upgrade pip-audit
+	$(PIP) install --target $(VENV)/audit --upgrade pip-audit
 	PYTHONPATH=$(VENV)/audit $(BIN)/python -m pip_audit --strict --disable-pip --no-deps \
 		--progress-spinner off $(addprefix --requirement ,$(AUDITED)) $(ARGS)
 
@@ -100,7 +100,7 @@ lock: pins ## Resolve the dependencies again (ARGS=--upgrade: to their newest ve
 
 LOCK := requirements.lock
 pins: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --target $(VENV)/uv --upgrade uv
+	$(PIP) install --target $(VENV)/uv --upgrade uv
 	$(UV_COMPILE) pyproject.toml --extra dev --extra agents --output-file $(LOCK)
 
 # Wheels for every platform and Python of the tour; no registry's address, so that yours is used.
@@ -113,12 +113,16 @@ clean: ## Remove what make and the tools created here; restate-server stays in T
 
 # ---- set-up: each stamp is written last, so work that failed or was broken off is done again
 
+# pip, whatever the user's own settings for it say about versions and places; it talks into a log.
+QUIETLY := -I tour/server/quietly.py
+PIP := $(BIN)/python $(QUIETLY)
+LOCKED := --only-binary :all: --no-deps --require-hashes
+
 server: $(VENV)/ready ## Set everything up, and start nothing
 	@$(BIN)/tour install
 
 $(VENV)/ready: $(STAMP) pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--no-build-isolation --no-deps --editable .
+	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(STAMP): requirements.lock
@@ -128,9 +132,8 @@ $(STAMP): requirements.lock
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo '$(PYTHON) cannot make virtual environments: on Debian or Ubuntu, apt install python3-venv' >&2; exit 1; }
 	@echo 'Setting up $(VENV), once, in about a minute.'
-	"$(PYTHON)" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check \
-		--only-binary :all: --no-deps --require-hashes --requirement requirements.lock
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@$(PIP) install $(LOCKED) --requirement requirements.lock
 	@echo '$(CURDIR) $(PYTHON)' > $@
 
 # The environments of the clients, each with its own openai, of the other engines and of the
@@ -148,15 +151,13 @@ $(BROWSER)/ready: tests/browser/requirements.lock $(STAMP)
 # What a lab in a hub has besides the packages of every lab: a folder for its PYTHONPATH.
 $(HUB)/ready: binder.lock $(STAMP)
 	rm -rf $(@D)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(@D) \
-		--only-binary :all: --no-deps --require-hashes --requirement $<
+	$(PIP) install --target $(@D) $(LOCKED) --requirement $<
 	@touch $@
 
 define SEPARATE_ENVIRONMENT
 @echo 'Setting up $(@D), once, in about a minute.'
 $(BIN)/python -m venv --clear $(@D)
-$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
-	--only-binary :all: --no-deps --require-hashes --requirement $<
+$(@D)/bin/python $(QUIETLY) install $(LOCKED) --requirement $<
 @touch $@
 endef
 

@@ -162,9 +162,10 @@ def _home() -> str:
 
 
 def _binary() -> str:
-    if not (setting("RESTATE_SERVER") or server.binary()):
+    if not (setting("RESTATE_SERVER") or server.binary() or shutil.which("restate-server")):
+        server.check_place()
         raise TourError("restate-server is not installed: `make lab` or tour.start() installs it.")
-    return f"restate-server {server.VERSION} at {server.find()}"
+    return f"restate-server {server.version_of(server.find())} at {server.find()}"
 
 
 def _running() -> server.Server | None:
@@ -184,7 +185,7 @@ def _model_named() -> str:
     model = named()
     if model is None:
         return "the model: the offline stand-in"
-    if model.url is None or not server.is_here(model.url):
+    if not model.is_here:
         server.client_options(here=False)
     return f"the model: {shown(model.url or 'OpenAI')}"
 

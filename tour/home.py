@@ -33,10 +33,9 @@ def home() -> Path:
         TourError: it cannot be created; or nothing says where it should be.
     """
     folder = _folder(setting("TOUR_HOME"))
-    if folder.is_dir():
-        return folder
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise TourError(
             f"The tour cannot create its folder {folder} ({error.strerror}): "
@@ -67,12 +66,17 @@ def notebook(number: str) -> Path:
 @cache
 def _folder(named: str | None) -> Path:
     """Work it out once: every try at a step asks for it."""
-    cache_folder = platformdirs.user_cache_path("tour-of-durable-agents", appauthor=False)
     try:
-        folder = Path(named).expanduser().absolute() if named else cache_folder
+        if named:
+            return Path(named).expanduser().absolute()
+        folder = platformdirs.user_cache_path("tour-of-durable-agents", appauthor=False)
     except RuntimeError as error:
-        raise TourError(f"TOUR_HOME={named} is in nobody's home folder: name another.") from error
-    if not folder.is_absolute():  # "~/.cache/…", where nothing says what "~" is
+        if named:
+            raise TourError(
+                f"TOUR_HOME={named} names no user's home folder: correct it."
+            ) from error
+        folder = Path("~")
+    if not folder.is_absolute():  # nothing says what "~" is
         raise TourError("You have no home folder here: set HOME or TOUR_HOME to a folder of yours.")
     return folder
 

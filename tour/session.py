@@ -7,14 +7,10 @@ from typing import Any
 import httpx
 
 from tour import endpoint, server
-from tour.asgi import LOOPBACK
-from tour.errors import TourError
 from tour.export import note_run
 from tour.model import OFFLINE_KEY, OfflineModel, named
 
 __all__ = ["offline", "start"]
-
-TO_THE_WORLD = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 offline = OfflineModel()
 
@@ -34,7 +30,7 @@ def start() -> None:
             that no client can reach.
     """
     model = named()
-    _keep_proxies_away(model is None or (model.url is not None and server.is_here(model.url)))
+    server.keep_proxies_away(needed=model is not None and not model.is_here)
     running = server.up()
     offline.reset()
     endpoint.collect()
@@ -67,26 +63,6 @@ def _answers(url: str) -> bool:
             return client.get(f"{url}/models").is_success
     except httpx.TransportError:
         return False
-
-
-def _keep_proxies_away(model_is_here: bool) -> None:
-    """Reach this machine directly, also where the environment names a proxy for the rest.
-
-    Clients refuse to be made with a proxy or a file that they cannot use. Where the model is on
-    this machine nobody here needs one, and what is in the way goes, for this kernel only.
-    """
-    for name in ("NO_PROXY", "no_proxy"):
-        hosts = {host for host in os.environ.get(name, "").split(",") if host}
-        os.environ[name] = ",".join(sorted(hosts | {LOOPBACK, "localhost"}))
-    try:
-        server.client_options(here=False)
-    except TourError:
-        if not model_is_here:
-            raise
-        found = [name for name in os.environ if name.upper() in TO_THE_WORLD]
-        print(f"Not used in this kernel, as no client can: {', '.join(sorted(found))}.")
-        for name in found:
-            del os.environ[name]
 
 
 def _note_what_runs() -> None:

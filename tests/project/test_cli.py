@@ -138,7 +138,7 @@ def test_the_doctor_names_a_home_of_somebody_else(tmp_path: Path) -> None:
     ran = tour("doctor", home=tmp_path)
     tmp_path.chmod(0o700)
     assert ran.returncode == 1
-    assert f"problem  {tmp_path} is not yours to write to" in ran.stdout
+    assert f"problem  {tmp_path}/doctor.lock cannot be written (Permission denied)" in ran.stdout
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])

@@ -20,8 +20,9 @@ import psutil
 from tour import server
 from tour.asgi import LOOPBACK
 from tour.errors import TourError
-from tour.home import course, home
+from tour.home import course, home, setting
 from tour.lab.copy import refresh
+from tour.model import named
 
 FIRST = "01_durable_execution.ipynb"
 FOLDERS = ("config", "data", "runtime")
@@ -37,6 +38,10 @@ OPTIONS = [
     "--KernelManager.transport_encryption=auto",
     "--allow-root",  # as one is in a container; the lab is on loopback and wants its token
 ]
+# What an administrator may have set for other labs of this machine; an argument goes before it.
+RULES = ["--ServerApp.base_url=/", "--ServerApp.allow_origin=", "--ServerApp.allow_origin_pat="]
+# What is left of a user's settings for Jupyter; those of a hub are for the kernels' links.
+KEPT = ("JUPYTERHUB_", "JUPYTER_TOKEN")
 REFUSED = re.compile(r"Blocking Cross Origin.*Origin: (\S+), Host")
 
 
@@ -52,8 +57,11 @@ def run(arguments: list[str], folder: Path | None = None, fresh: list[str] | Non
         JupyterLab's exit code.
 
     Raises:
-        TourError: the copy cannot be written, or the server or JupyterLab does not start.
+        TourError: the copy cannot be written, or the server or JupyterLab does not start; or the
+            environment names a model that no client can reach.
     """
+    model = named()
+    server.keep_proxies_away(needed=model is not None and not model.is_here)
     if not (course() / FIRST).exists():
         raise TourError(f"No notebooks in {course()}: install the course again.")
     clone = (course().parent / "Makefile").exists()
@@ -80,15 +88,20 @@ def _environment() -> dict[str, str]:
     The user's may name another folder, another kernel, or a home that cannot be written to.
     """
     own = {f"JUPYTER_{each.upper()}_DIR": str(home() / "jupyter" / each) for each in FOLDERS}
-    own |= {"JUPYTER_CONFIG_PATH": "", "IPYTHONDIR": str(home() / "jupyter" / "ipython")}
+    own |= {"IPYTHONDIR": str(home() / "jupyter" / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1"}
     # Whoever gives JupyterLab its token prints it, too; everybody could read it in an argument.
-    token = os.environ.get("JUPYTER_TOKEN") or secrets.token_hex(24)
-    return os.environ | own | {"JUPYTER_TOKEN": token}
+    own |= {"JUPYTER_TOKEN": setting("JUPYTER_TOKEN") or secrets.token_hex(24)}
+    left = {
+        k: v for k, v in os.environ.items() if not k.startswith("JUPYTER") or k.startswith(KEPT)
+    }
+    return {"HOME": str(home())} | left | own  # without a home of one's own Jupyter does not start
 
 
 def _lab(arguments: list[str], copy: Path, running: server.Server) -> int:
     print("Starting JupyterLab …", flush=True)
-    command = [sys.executable, "-m", "jupyterlab", *OPTIONS, *arguments]
+    given = {argument.partition("=")[0] for argument in arguments}
+    rules = [rule for rule in RULES if rule.partition("=")[0] not in given]
+    command = [sys.executable, "-m", "jupyterlab", *OPTIONS, *rules, *arguments]
     # A session of its own: Ctrl-C reaches this process alone, which then ends the lab in order.
     lab = subprocess.Popen(
         command,
@@ -123,7 +136,7 @@ def _relay(lab: "subprocess.Popen[str]") -> None:
                     f"start again with: tour lab --ServerApp.allow_origin={refused[1]}",
                     flush=True,
                 )
-        elif not line.startswith(("[W", "[I")):
+        elif not line.startswith(("[W", "[I")) and "received signal" not in line:
             print(line, end="", file=sys.stderr)
 
 
@@ -160,7 +173,9 @@ def _ending_on_signals() -> Iterator[None]:
     def stop(signum: int, _: FrameType | None) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + signum)
+        # Ctrl-C reaches make as well: it exits with 130 itself, and would report ours as an error.
+        asked = signum == signal.SIGINT and "TOUR_UNDER_MAKE" in os.environ
+        raise SystemExit(0 if asked else 128 + signum)
 
     before = {each: signal.signal(each, stop) for each in signals}
     try:

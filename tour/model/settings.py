@@ -3,14 +3,15 @@
 import os
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from tour.errors import TourError
 from tour.home import setting
+from tour.server import is_address, is_here
 
 __all__ = ["OFFLINE_KEY", "Named", "named"]
 
 OFFLINE_KEY = "offline-stand-in"
+SENT = ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")  # in the headers of requests
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Named:
 
     url: str | None
     model: str | None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine."""
+        return self.url is not None and is_here(self.url)
 
 
 def named() -> Named | None:
@@ -35,16 +41,17 @@ def named() -> Named | None:
             del os.environ[name]
         else:
             os.environ[name] = value
+    for name in SENT:
+        if not re.fullmatch(r"[!#-&(-_a-~]*", os.environ.get(name, "")):
+            raise TourError(
+                f"{name} holds a blank, a quote or another character that no key has: set it "
+                "again, without what was copied along."
+            )
     key, url = os.environ.get("OPENAI_API_KEY"), os.environ.get("OPENAI_BASE_URL")
-    if key and not re.fullmatch(r"[!#-&(-_a-~]+", key):
+    if url and not is_address(url):
         raise TourError(
-            "OPENAI_API_KEY holds a blank, a quote or another sign that no key has: set it again, "
-            "without what was copied along."
-        )
-    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-        raise TourError(
-            "OPENAI_BASE_URL is no address: one begins with http:// or https://, and most end with "
-            "/v1."
+            "OPENAI_BASE_URL is not an address: it must begin with http:// or https://, and most "
+            "end with /v1."
         )
     if key == OFFLINE_KEY or not (key or url):
         return None

@@ -7,9 +7,17 @@ Notebooks use `ingress`, `admin` and `ui`, which are addresses, and `query`, `re
 from typing import TYPE_CHECKING
 
 from tour.server import cluster
-from tour.server.addresses import client_options, is_here, shown, ui_of, ui_place
+from tour.server.addresses import (
+    client_options,
+    is_address,
+    is_here,
+    keep_proxies_away,
+    shown,
+    ui_of,
+    ui_place,
+)
 from tour.server.http import Row, ask, message_of, query, query_async, request, wait_for
-from tour.server.installation import VERSION, binary, install
+from tour.server.installation import VERSION, binary, check_place, install, version_of
 from tour.server.process import Server
 from tour.server.single import (
     DEFAULT_PORTS,
@@ -30,9 +38,10 @@ if TYPE_CHECKING:
     ui: str
 
 __all__ = ["admin", "cluster", "ingress", "kill", "query", "request", "ui"]
-__all__ += ["DEFAULT_PORTS", "VERSION", "Row", "Server", "ask", "binary", "client_options", "down"]
-__all__ += ["ensure", "find", "install", "is_here", "message_of", "pid", "ports"]
-__all__ += ["query_async", "running", "shown", "taken", "ui_of", "ui_place", "up", "wait_for"]
+__all__ += ["DEFAULT_PORTS", "VERSION", "Row", "Server", "ask", "binary", "check_place"]
+__all__ += ["client_options", "down", "ensure", "find", "install", "is_address", "is_here"]
+__all__ += ["keep_proxies_away", "message_of", "pid", "ports", "query_async", "running", "shown"]
+__all__ += ["taken", "ui_of", "ui_place", "up", "version_of", "wait_for"]
 
 
 if not TYPE_CHECKING:  # a checker would take it for every name

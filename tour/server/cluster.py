@@ -76,7 +76,7 @@ def identity() -> str:
         TourError: the cluster has never been started.
     """
     for name in process.recorded(RECORD):
-        if key := re.search(r"publickeyv1_\w+", _log(name).read_text(errors="replace")):
+        if key := re.search(r"publickeyv1_\w+", _log(name).read_text("utf-8", "replace")):
             return key[0]
     raise TourError("There is no cluster yet: `tour up --nodes 3` starts one.")
 

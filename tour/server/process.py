@@ -215,13 +215,13 @@ def logs() -> Path:
 def record(file: str, servers: Mapping[str, Server]) -> None:
     """Write the servers down in a file of the home, by their names."""
     about = {name: asdict(server) for name, server in servers.items()}
-    (home() / file).write_text(json.dumps(about))
+    (home() / file).write_text(json.dumps(about), "utf-8")
 
 
 def recorded(file: str) -> dict[str, Server]:
     """Return the servers of such a file, living or not; none, if it says nothing."""
     try:
-        about = json.loads((home() / file).read_text())
+        about = json.loads((home() / file).read_text("utf-8"))
         return {name: Server(**each) for name, each in about.items()}
     except (FileNotFoundError, ValueError, TypeError, AttributeError):
         return {}

@@ -5,13 +5,12 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tour.asgi import free_port, is_free
 from tour.errors import TourError
 from tour.home import home, locked, setting
 from tour.server import installation, process
-from tour.server.addresses import shown
+from tour.server.addresses import is_address, shown
 from tour.server.process import Server
 
 DEFAULT_PORTS = (8080, 9070)
@@ -125,8 +124,8 @@ def _named() -> Server | None:
     if len(urls) < len(names):
         raise TourError("Set both RESTATE_INGRESS_URL and RESTATE_ADMIN_URL, or neither.")
     for name, url in urls.items():
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise TourError(f"{name}={shown(url)} is no address: it begins with http://.")
+        if not is_address(url):
+            raise TourError(f"{name}={shown(url)} is not an address: it must begin with http://.")
     ingress, admin = urls.values()
     return Server(ingress, admin)
 
@@ -168,6 +167,7 @@ def _start(before: Server | None) -> Server:
         if server := process.await_ready(spawned):
             process.record(RECORD, {NAME: server})
             return server
+    installation.version_of(binary)  # says what it says, if that is all that it does
     raise TourError(
         f"{binary} does not start: {process.last_words(log)}. "
         f"If its data is damaged, move {data} away and try again."
