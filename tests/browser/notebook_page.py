@@ -7,8 +7,6 @@ from typing import Any, Protocol
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.made_lab import MadeLab
-
 __all__ = ["NotebookPage", "ShownCell"]
 
 SECONDS = 1000  # Playwright counts milliseconds

@@ -3,10 +3,11 @@
 import re
 
 import pytest
-from exercise_source import NOTEBOOKS
 from made_lab import MadeLab
 from notebook_page import SECONDS, NotebookPage
 from playwright.sync_api import Page, expect
+
+from tests.helpers.exercise_source import NOTEBOOKS
 
 pytestmark = pytest.mark.timeout(600)
 

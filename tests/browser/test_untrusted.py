@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.helpers.exercise_source import FOLDER, NOTEBOOKS, code_cells, read
 from made_lab import SETTINGS
 from notebook_page import NotebookPage
 from playwright.sync_api import Page
-from tests.helpers import ROOT
 from test_in_a_browser import THEMES, shades
 
+from tests.helpers import ROOT
+from tests.helpers.exercise_source import FOLDER, NOTEBOOKS, code_cells, read
 from tour.asgi import free_port
 
 pytestmark = pytest.mark.timeout(300)

@@ -24,6 +24,7 @@ Over HTTP, and in processes of their own:
 - `programs.servers_of(folder)`: the servers that keep their data there.
 - `kernels.Kernel`: a real kernel, driven cell by cell, or all cells at once.
 - `labs.Lab`, `run_in`: `tour lab` as a shell starts it, and its kernels.
+- `environments`: the tour's commands in an environment that somebody else has set.
 
 Where tests run:
 

@@ -67,8 +67,8 @@ def run(arguments: list[str], folder: Path | None = None, fresh: list[str] | Non
     clone = (course().parent / "Makefile").exists()
     usual = (course().parent if clone else Path.cwd()) / "my-notebooks"
     copy = (folder or usual).resolve()
-    named = "" if folder is None else f"{shlex.quote(str(copy))} "
-    again = (f'make lab ARGS="{named}', '"') if clone else (f"tour lab {named}", "")
+    place = "" if folder is None else f"{shlex.quote(str(copy))} "
+    again = (f'make lab ARGS="{place}', '"') if clone else (f"tour lab {place}", "")
     for sentence in refresh(copy, fresh or (), again):
         print(sentence)
     with _ending_on_signals():

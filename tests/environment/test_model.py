@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import restate
-from environments import complaint, problems, program, tour
-from serving import Serve
 
 import tour as t
+from tests.helpers.environments import complaint, problems, program, tour
+from tests.helpers.serving import Serve
 from tour import server
 from tour.errors import InvocationFailed
 

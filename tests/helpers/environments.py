@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from programs import ROOT
 
+from tests.helpers import ROOT
 from tour.asgi import free_port
 
 __all__ = [

@@ -11,9 +11,18 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
-from environments import TOUR, complaint, environment, lab, problems, program, run, tour
-from labs import run_in
 
+from tests.helpers.environments import (
+    TOUR,
+    complaint,
+    environment,
+    lab,
+    problems,
+    program,
+    run,
+    tour,
+)
+from tests.helpers.labs import run_in
 from tour import server
 
 pytestmark = pytest.mark.timeout(120)

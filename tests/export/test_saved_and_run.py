@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from jupyter_client.manager import start_new_kernel
-from kernels import Cell, Kernel
 
 import tour
+from tests.helpers.kernels import Cell, Kernel
 from tour.export import load, source
 from tour.home import notebook
 from tour.lab import refresh

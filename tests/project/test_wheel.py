@@ -12,9 +12,10 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
-from labs import Lab, run_in, session
-from programs import ROOT, output
 
+from tests.helpers import ROOT
+from tests.helpers.labs import Lab, run_in, session
+from tests.helpers.programs import output
 from tour import lab
 from tour.asgi import free_port
 

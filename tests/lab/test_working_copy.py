@@ -14,14 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
-from exercise_source import NOTEBOOKS
-from labs import Lab, run_in, session
-from programs import ROOT
 
+from tests.helpers import ROOT
+from tests.helpers.exercise_source import NOTEBOOKS
+from tests.helpers.labs import Lab, run_in, session
 from tour import cli, lab
 from tour.asgi import free_port
 from tour.errors import TourError
-from tour.lab.copy import refresh
+from tour.lab import refresh
 
 ONE, TWO, THREE = "01_one.ipynb", "02_two.ipynb", "03_three.ipynb"
 HELPER = "model_call.py"

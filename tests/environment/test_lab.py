@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-from environments import Opened, environment, lab
-from labs import run_in
-from programs import ROOT
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from tests.helpers import ROOT
+from tests.helpers.environments import Opened, environment, lab
+from tests.helpers.labs import run_in
 from tour.asgi import free_port
 from tour.lab import FIRST
 

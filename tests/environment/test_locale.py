@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from environments import environment, lab, tour
-from labs import run_in
+
+from tests.helpers.environments import environment, lab, tour
+from tests.helpers.labs import run_in
 
 pytestmark = pytest.mark.timeout(120)
 

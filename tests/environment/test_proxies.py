@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import complaint, lab, problems, program, tour
-from kernels import Kernel
+
+from tests.helpers.environments import complaint, lab, problems, program, tour
+from tests.helpers.kernels import Kernel
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from environments import environment, run, tour
-from programs import ROOT
 
+from tests.helpers import ROOT
+from tests.helpers.environments import environment, run, tour
 from tour import server
 from tour.server import quietly
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 import pytest
-from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read
 
+from tests.helpers.exercise_source import NOTEBOOKS, code_cells, read
 from tour.journal import Journal, Step, svg
 
 NOW = datetime.now(UTC)
