@@ -119,11 +119,11 @@ def said(printed: str, path: Path) -> None:
     )
 
 
-def typed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def typed(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tour", "export", *arguments]
     outside = {name: value for name, value in os.environ.items() if name != "JPY_SESSION_NAME"}
     return subprocess.run(
-        command, cwd=folder, env=outside, capture_output=True, text=True, check=False
+        command, cwd=folder, env=outside | more, capture_output=True, text=True, check=False
     )
 
 
@@ -228,7 +228,10 @@ def test_where_export_is_typed_decides(copy: Path, tmp_path: Path) -> None:
     assert re.fullmatch(rf"Read from {path}, saved at [\d:]+ on \d\d \w+\.\n", theirs.stderr)
     here = typed(work / "my-notebooks", "01", "d")
     assert (here.returncode, here.stderr) == (0, "")
-    for folder in (work / "c", work / "my-notebooks" / "d"):
+    list(refresh(tmp_path / "another"))
+    of_kernel = str(tmp_path / "another" / FIRST)
+    typed(work / "my-notebooks", "01", "e", JPY_SESSION_NAME=of_kernel)  # as after !cd in a cell
+    for folder in (work / "c", work / "my-notebooks" / "d", work / "my-notebooks" / "e"):
         assert "\nMINE = 1\n" in (folder / "agent.py").read_text()
 
 
