@@ -99,7 +99,7 @@ def test_where_no_program_may_run(tmp_path: Path) -> None:
         assert problems(home, RESTATE_SERVER=str(server.find())) == []  # it is found elsewhere
 
 
-@pytest.mark.parametrize("kind", ["a script", "of another processor", *slow("silent")])
+@pytest.mark.parametrize("kind", ["a script", *slow("of another processor", "silent")])
 def test_a_server_that_does_not_start_is_quoted(tmp_path: Path, kind: str) -> None:
     program = tmp_path / "restate-server"
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\0\xf3\xf0\x01\0\0\0" + bytes(100)

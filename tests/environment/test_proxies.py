@@ -83,7 +83,8 @@ def test_each_of_them_is_taken_out_of_the_way(home: Path) -> None:
     assert fine == [f"fine with {name} {name == 'NO_PROXY'}" for name, _ in UNUSABLE]
 
 
-@pytest.mark.parametrize(("name", "value"), EACH_IN_A_COMMAND)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "value"), UNUSABLE)
 def test_the_commands_need_no_way_to_the_world(home: Path, name: str, value: str) -> None:
     assert tour("up", home=home, **{name: value}).returncode == 0
     assert problems(home, **{name: value}) == []

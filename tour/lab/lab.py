@@ -40,8 +40,6 @@ OPTIONS = [
 ]
 # What an administrator may have set for other labs of this machine; an argument goes before it.
 RULES = ["--ServerApp.base_url=/", "--ServerApp.allow_origin=", "--ServerApp.allow_origin_pat="]
-# What is left of a user's settings for Jupyter; those of a hub are for the kernels' links.
-KEPT = ("JUPYTERHUB_", "JUPYTER_TOKEN")
 REFUSED = re.compile(r"Blocking Cross Origin.*Origin: (\S+), Host")
 
 
@@ -91,9 +89,8 @@ def _environment() -> dict[str, str]:
     own |= {"IPYTHONDIR": str(home() / "jupyter" / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1"}
     # Whoever gives JupyterLab its token prints it, too; everybody could read it in an argument.
     own |= {"JUPYTER_TOKEN": setting("JUPYTER_TOKEN") or secrets.token_hex(24)}
-    left = {
-        k: v for k, v in os.environ.items() if not k.startswith("JUPYTER") or k.startswith(KEPT)
-    }
+    theirs = ("JUPYTER_", "JUPYTERLAB_")  # and not JUPYTERHUB_, which leads links to the UI
+    left = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
     return {"HOME": str(home())} | left | own  # without a home of one's own Jupyter does not start
 
 

@@ -104,7 +104,10 @@ def _destination() -> Path:
 
 
 def _said(server: Path) -> tuple[str, str]:
-    """Return the last line that a server says of its version, or the system of it; the version."""
+    """Return the last line that a program says when asked for its version, and the version.
+
+    The version is empty if the program fails; the line is the system's if it does not even start.
+    """
     try:
         ran = subprocess.run(
             [server, "--version"],
@@ -116,8 +119,8 @@ def _said(server: Path) -> tuple[str, str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return getattr(error, "strerror", None) or "it says nothing", ""
     last = ran.stdout.decode(errors="replace").strip().rpartition("\n")[2]
-    told = re.match(r"restate-server (\S+)", last)
-    return last or "it says nothing", told[1] if told and not ran.returncode else ""
+    version = "" if ran.returncode else last.removeprefix("restate-server ")
+    return last or "it says nothing", version.partition(" ")[0]
 
 
 def _fetch(lock: IO[str]) -> Path:
