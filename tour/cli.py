@@ -15,7 +15,8 @@ from tour import server
 from tour.errors import TourError
 from tour.home import home, locked, setting
 from tour.model import OfflineModel, named
-from tour.server import cluster, shown
+from tour.network import client_options, shown
+from tour.server import cluster
 
 __all__ = ["main"]
 
@@ -186,7 +187,7 @@ def _model_named() -> str:
     if model is None:
         return "the model: the offline stand-in"
     if not model.is_here:
-        server.client_options(here=False)
+        client_options(here=False)
     return f"the model: {shown(model.url or 'OpenAI')}"
 
 

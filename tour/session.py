@@ -9,6 +9,7 @@ import httpx
 from tour import endpoint, server
 from tour.export import note_run
 from tour.model import OFFLINE_KEY, OfflineModel, named
+from tour.network import client_options, keep_proxies_away, shown
 
 __all__ = ["offline", "start"]
 
@@ -30,12 +31,12 @@ def start() -> None:
             that no client can reach.
     """
     model = named()
-    server.keep_proxies_away(needed=model is not None and not model.is_here)
+    keep_proxies_away(needed=model is not None and not model.is_here)
     running = server.up()
     offline.reset()
     endpoint.collect()
     _note_what_runs()
-    where = f"{server.shown(running.ingress)}, its UI at {server.ui}"
+    where = f"{shown(running.ingress)}, its UI at {server.ui}"
     taken = " and ".join(map(str, server.taken(running)))
     print(f"Restate {running.version} at {where}", *([f"({taken} taken)"] if taken else []))
     if model is None:
@@ -43,7 +44,7 @@ def start() -> None:
         return
     # The client insists on a key, also for a server on this machine that wants none.
     os.environ.setdefault("OPENAI_API_KEY", "none")
-    at = f"{server.shown(model.url)} (OPENAI_BASE_URL)" if model.url else "OpenAI (OPENAI_API_KEY)"
+    at = f"{shown(model.url)} (OPENAI_BASE_URL)" if model.url else "OpenAI (OPENAI_API_KEY)"
     print("Model:", model.model or "the agent's model", f"at {at}.")
 
 
@@ -59,7 +60,7 @@ def _use_the_stand_in() -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with httpx.Client(timeout=1, **server.client_options(here=True)) as client:
+        with httpx.Client(timeout=1, **client_options(here=True)) as client:
             return client.get(f"{url}/models").is_success
     except httpx.TransportError:
         return False

@@ -8,6 +8,7 @@ import httpx
 from tour import server
 from tour.errors import Refused, TourError
 from tour.journal import Journal
+from tour.network import client_options, is_here
 
 __all__ = ["calls_on", "output_of", "reads_state", "state_of"]
 
@@ -19,7 +20,7 @@ def output_of(invocation: str) -> Any:
         TourError: it failed or has not completed; the message is the server's.
     """
     ingress = server.ensure().ingress
-    options = server.client_options(server.is_here(ingress))
+    options = client_options(is_here(ingress))
     try:
         response = httpx.get(f"{ingress}/restate/invocation/{invocation}/output", **options)
     except httpx.TransportError as error:

@@ -23,6 +23,7 @@ from tour.errors import TourError
 from tour.home import course, home, setting
 from tour.lab.copy import refresh
 from tour.model import named
+from tour.network import keep_proxies_away, shown
 
 FIRST = "01_durable_execution.ipynb"
 FOLDERS = ("config", "data", "runtime")
@@ -59,7 +60,7 @@ def run(arguments: list[str], folder: Path | None = None, fresh: list[str] | Non
             environment names a model that no client can reach.
     """
     model = named()
-    server.keep_proxies_away(needed=model is not None and not model.is_here)
+    keep_proxies_away(needed=model is not None and not model.is_here)
     if not (course() / FIRST).exists():
         raise TourError(f"No notebooks in {course()}: install the course again.")
     clone = (course().parent / "Makefile").exists()
@@ -113,7 +114,7 @@ def _lab(arguments: list[str], copy: Path, running: server.Server) -> int:
     try:
         print(f"Notebooks    {copy}")
         print(f"JupyterLab   {_address(lab)}")
-        print(f"Restate UI   {server.shown(running.admin)}")
+        print(f"Restate UI   {shown(running.admin)}")
         print("Ctrl-C ends both.", flush=True)
         return lab.wait()
     finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tour.errors import TourError
 from tour.home import setting
-from tour.server import is_address, is_here
+from tour.network import is_address, is_here
 
 __all__ = ["OFFLINE_KEY", "Named", "named"]
 

@@ -7,15 +7,6 @@ Notebooks use `ingress`, `admin` and `ui`, which are addresses, and `query`, `re
 from typing import TYPE_CHECKING
 
 from tour.server import cluster
-from tour.server.addresses import (
-    client_options,
-    is_address,
-    is_here,
-    keep_proxies_away,
-    shown,
-    ui_of,
-    ui_place,
-)
 from tour.server.http import Row, ask, message_of, query, query_async, request, wait_for
 from tour.server.installation import VERSION, binary, check_place, install, version_of
 from tour.server.process import Server
@@ -29,6 +20,8 @@ from tour.server.single import (
     ports,
     running,
     taken,
+    ui_of,
+    ui_place,
     up,
 )
 
@@ -38,9 +31,8 @@ if TYPE_CHECKING:
     ui: str
 
 __all__ = ["admin", "cluster", "ingress", "kill", "query", "request", "ui"]
-__all__ += ["DEFAULT_PORTS", "VERSION", "Row", "Server", "ask", "binary", "check_place"]
-__all__ += ["client_options", "down", "ensure", "find", "install", "is_address", "is_here"]
-__all__ += ["keep_proxies_away", "message_of", "pid", "ports", "query_async", "running", "shown"]
+__all__ += ["DEFAULT_PORTS", "VERSION", "Row", "Server", "ask", "binary", "check_place", "down"]
+__all__ += ["ensure", "find", "install", "message_of", "pid", "ports", "query_async", "running"]
 __all__ += ["taken", "ui_of", "ui_place", "up", "version_of", "wait_for"]
 
 

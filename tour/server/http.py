@@ -15,8 +15,8 @@ import httpx
 
 from tour.asgi import LoopThread
 from tour.errors import Refused, TourError
+from tour.network import client_options, is_here
 from tour.server import single
-from tour.server.addresses import client_options, is_here
 
 Row = dict[str, Any]
 

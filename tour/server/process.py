@@ -18,7 +18,7 @@ import psutil
 
 from tour.asgi import LOOPBACK, is_free
 from tour.home import home
-from tour.server.addresses import client_options, is_here
+from tour.network import client_options, is_here
 
 START_SECONDS = 20
 DYING_SECONDS = 2

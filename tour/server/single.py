@@ -9,11 +9,12 @@ from pathlib import Path
 from tour.asgi import free_port, is_free
 from tour.errors import TourError
 from tour.home import home, locked, setting
+from tour.network import is_address, is_here, shown
 from tour.server import installation, process
-from tour.server.addresses import is_address, shown
 from tour.server.process import Server
 
 DEFAULT_PORTS = (8080, 9070)
+UI_BELOW = "JUPYTERHUB_SERVICE_PREFIX"  # a hub sets it for the lab, and kernels inherit it
 RECORD, NAME = "server.json", "tour"
 
 _reviving = threading.Lock()
@@ -113,6 +114,16 @@ def find() -> Path:
     if on_path := shutil.which("restate-server"):
         return Path(on_path)
     return installation.install()
+
+
+def ui_of(admin: str) -> str:
+    """Return where the learner's browser finds the UI: in a hub, this machine's is below it."""
+    return ui_place() if is_here(admin) and UI_BELOW in os.environ else shown(admin)
+
+
+def ui_place() -> str:
+    """Return the path of the UI in a hub."""
+    return f"{os.environ.get(UI_BELOW, '/')}restate"
 
 
 def _named() -> Server | None:

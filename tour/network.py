@@ -1,4 +1,4 @@
-"""Where servers are found, and how a client of ours reaches them."""
+"""Addresses, and how a client reaches them: this machine directly, others as is set for them."""
 
 import os
 import re
@@ -14,8 +14,9 @@ import httpx
 from tour.asgi import LOOPBACK
 from tour.errors import TourError
 
+__all__ = ["client_options", "is_address", "is_here", "keep_proxies_away", "shown"]
+
 HERE = (LOOPBACK, "localhost", "::1")
-UI_BELOW = "JUPYTERHUB_SERVICE_PREFIX"  # a hub sets it for the lab, and kernels inherit it
 
 
 def shown(url: str) -> str:
@@ -35,16 +36,6 @@ def is_address(url: str) -> bool:
         named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         return bool(named) and re.search(r"\s", url) is None
     return False
-
-
-def ui_of(admin: str) -> str:
-    """Return where the learner's browser finds the UI: in a hub, this machine's is below it."""
-    return ui_place() if is_here(admin) and UI_BELOW in os.environ else shown(admin)
-
-
-def ui_place() -> str:
-    """Return the path of the UI in a hub."""
-    return f"{os.environ.get(UI_BELOW, '/')}restate"
 
 
 def client_options(here: bool) -> dict[str, Any]:
