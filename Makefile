@@ -114,7 +114,7 @@ clean: ## Remove what make and the tools created here; restate-server stays in T
 # ---- set-up: each stamp is written last, so work that failed or was broken off is done again
 
 # pip, whatever the user's own settings for it say about versions and places; it talks into a log.
-QUIETLY := -I tour/server/quietly.py
+QUIETLY := -I tour/quietly.py
 PIP := $(BIN)/python $(QUIETLY)
 LOCKED := --only-binary :all: --no-deps --require-hashes
 

@@ -128,7 +128,7 @@ def test_a_home_that_cannot_be_is_named(tmp_path: Path, named: str) -> None:
 def test_variables_that_are_empty_are_not_set(tmp_path: Path) -> None:
     names = ("RESTATE_INGRESS_URL", "RESTATE_ADMIN_URL", "RESTATE_SERVER", "TOUR_HOME")
     env = dict.fromkeys(names, " ") | {"XDG_CACHE_HOME": str(tmp_path)}
-    code = "import tour.home\nfrom tour import server\nprint(tour.home.home(), server.running())"
+    code = "from tour import server\nfrom tour.home import home\nprint(home(), server.running())"
     home = tmp_path / "tour-of-durable-agents"
     assert program(code, tmp_path, **env).stdout == f"{home} None\n"
     assert problems(tmp_path, **env, PATH="/bin") == [

@@ -75,9 +75,9 @@ def test_no_file_is_read_or_written_in_the_locale_s_encoding(tmp_path: Path) -> 
         TOUR_HOME=str(tmp_path), PYTHONWARNDEFAULTENCODING="1", PYTHONWARNINGS="default"
     )
     code = (
-        "import tour, tour.lab, sys\nfrom pathlib import Path\n"
+        "import tour, sys\nfrom tour import lab\nfrom pathlib import Path\n"
         "tour.start()\ntour.server.kill()\ntour.server.query('select 1')\ntour.server.down()\n"
-        "list(tour.lab.refresh(Path(sys.argv[1]) / 'copy', []))\n"
+        "list(lab.refresh(Path(sys.argv[1]) / 'copy', []))\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", code, tmp_path], env=env, capture_output=True, text=True, check=True

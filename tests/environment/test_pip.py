@@ -10,12 +10,11 @@ import pytest
 
 from tests.helpers import ROOT
 from tests.helpers.environments import environment, run, tour
-from tour import server
-from tour.server import quietly
+from tour import quietly, server
 
 pytestmark = pytest.mark.timeout(300)
 
-QUIETLY = ROOT / "tour" / "server" / "quietly.py"
+QUIETLY = ROOT / "tour" / "quietly.py"
 SPOILT = {
     "PIP_USER": "1",
     "PIP_TARGET": "/no/such",
@@ -46,7 +45,7 @@ omit[] = optional
 def checkout(folder: Path) -> Path:
     """Make a small checkout: the real Makefile, and a lock of what installs the package."""
     (folder / "tour" / "server").mkdir(parents=True)
-    for name in ["Makefile", "pyproject.toml", "README.md", "LICENSE", "tour/server/quietly.py"]:
+    for name in ["Makefile", "pyproject.toml", "README.md", "LICENSE", "tour/quietly.py"]:
         shutil.copy(ROOT / name, folder / name)
     (folder / "tour" / "__init__.py").write_text('"""Empty."""\n')
     lock = (ROOT / "requirements.lock").read_text()
@@ -74,7 +73,7 @@ def test_the_locked_installation_goes_where_it_belongs(tmp_path: Path) -> None:
     ran = run(["make", ".venv/ready", f"PYTHON={sys.executable}"], env, folder)
     assert ran.returncode == 0, ran.stdout
     assert ran.stdout.splitlines() == ["Setting up .venv, once, in about a minute."]
-    code = "import flit_core, tour; print(flit_core.__file__, tour.__file__)"
+    code = "import hatchling, tour; print(hatchling.__file__, tour.__file__)"
     found = run([".venv/bin/python", "-I", "-c", code], env, folder).stdout.split(" /")
     assert [
         path.startswith(str(folder / part))
@@ -144,7 +143,7 @@ def test_progress_is_one_line_that_is_written_again(
 
 def test_binder_s_last_step_minds_the_same_settings() -> None:
     script = (ROOT / "postBuild").read_text()
-    assert "pip='python -I tour/server/quietly.py'" in script
+    assert "pip='python -I tour/quietly.py'" in script
     assert "-m pip " not in script + (ROOT / "Makefile").read_text()
 
 

@@ -202,8 +202,8 @@ def test_a_cell_outside_the_agent_may_be_as_it_likes(copy: Path, kernel: LabKern
 
 
 def test_a_home_that_cannot_be_written_disturbs_no_cell(copy: Path, kernel: LabKernel) -> None:
-    broken = "from pathlib import Path\nimport tour.home\n(tour.home.home() / 'ran').rename('ran')"
-    kernel.good(f"{broken}\n(tour.home.home() / 'ran').write_text('')")
+    broken = "from tour.home import home\n(home() / 'ran').rename('ran')"
+    kernel.good(f"{broken}\n(home() / 'ran').write_text('')")
     try:
         shown = kernel.cell(agent(copy / FIRST)[0])
         assert (shown.stdout, shown.stderr) == ("", "")

@@ -11,9 +11,9 @@ from tour import server
 
 pytestmark = pytest.mark.anyio
 
-bell = restate.Service("WrongArgumentsBell")
-counter = restate.VirtualObject("WrongArgumentsCounter")
-empty = restate.Service("WrongArgumentsEmpty")
+bell = restate.Service("ByMistakeBell")
+counter = restate.VirtualObject("ByMistakeCounter")
+empty = restate.Service("ByMistakeEmpty")
 Asked = pytest.mark.parametrize("ask", [tour.call, tour.send, tour.latest])
 
 
@@ -47,9 +47,9 @@ async def refused(ask: Any, *arguments: Any, **options: Any) -> str:
 @Asked
 async def test_a_service_is_no_handler(ask: Any) -> None:
     said = await refused(ask, bell)
-    assert said == "WrongArgumentsBell is a service: pass the function of a handler (ring)."
+    assert said == "ByMistakeBell is a service: pass the function of a handler (ring)."
     assert "it has none yet" in await refused(ask, empty)
-    assert "WrongArgumentsCounter" in await refused(ask, counter)
+    assert "ByMistakeCounter" in await refused(ask, counter)
 
 
 @Asked
@@ -85,7 +85,7 @@ async def test_a_handler_is_no_service() -> None:
 
 
 async def test_a_step_that_is_given_a_coroutine_ends_the_run_at_once(serve: Serve) -> None:
-    service, tried = restate.Service("WrongArgumentsStep"), []
+    service, tried = restate.Service("ByMistakeStep"), []
 
     @service.handler()
     async def run(ctx: restate.Context) -> int:
@@ -102,5 +102,5 @@ async def test_a_step_that_is_given_a_coroutine_ends_the_run_at_once(serve: Serv
 
 def test_nothing_was_sent() -> None:
     server.up()
-    asked = "target_service_name like 'WrongArguments%' and target_handler_name = 'ring'"
+    asked = "target_service_name like 'ByMistake%' and target_handler_name = 'ring'"
     assert server.query(f"select id from sys_invocation where {asked}") == []

@@ -22,7 +22,18 @@ __all__ = ["LEARNERS", "ORDER", "House", "Source", "cells", "files", "report"]
 
 # From the ground up: a room imports only from those before it.
 ORDER = (
-    *("errors", "home", "asgi", "network", "server", "model", "journal", "endpoint", "invocation"),
+    *(
+        "quietly",
+        "errors",
+        "home",
+        "asgi",
+        "network",
+        "server",
+        "model",
+        "journal",
+        "endpoint",
+        "invocation",
+    ),
     *("exercises", "export", "lab", "cli", "session", "tour", "__main__"),
 )
 NOT_FOR = {"model": ("tour.server", "restate"), "journal": ("tour.endpoint", "tour.invocation")}

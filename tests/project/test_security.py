@@ -67,7 +67,8 @@ for path in [*home.rglob("*"), home / "data" / "tour" / "fabric.sock"]:
     if opens(path):
         print(path.relative_to(home))
 """
-NOT_PRIVATE = {"ports.json", "server.json", "server.lock"}  # ports and a process number
+# Ports, a process number, locks; and a working copy, which is a folder like others of a user.
+NOT_PRIVATE = {"ports.json", "server.json", "server.lock", "copy", "copy.lock"}
 
 
 @dataclass

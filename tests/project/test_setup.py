@@ -182,7 +182,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def checkout(folder: Path) -> Path:
     """Make a small checkout: the real Makefile, and a lock of what installs the package."""
     (folder / "tour" / "server").mkdir(parents=True)
-    for name in ["Makefile", "pyproject.toml", "README.md", "LICENSE", "tour/server/quietly.py"]:
+    for name in ["Makefile", "pyproject.toml", "README.md", "LICENSE", "tour/quietly.py"]:
         shutil.copy(ROOT / name, folder / name)
     (folder / "tour" / "__init__.py").write_text('"""Empty."""\n')
     text = (ROOT / "requirements.lock").read_text()
@@ -256,7 +256,7 @@ def test_a_package_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None
     folder = checkout(tmp_path / "tour of agents")
     steps = make(folder, "-n", ".venv/ready", f"PYTHON={sys.executable}").stdout.replace("\\\n", "")
     [options] = re.findall(
-        r"^\.venv/bin/python -I tour/server/quietly.py (install .* requirements.lock)$", steps, re.M
+        r"^\.venv/bin/python -I tour/quietly.py (install .* requirements.lock)$", steps, re.M
     )
     assert "--require-hashes" in options  # for a line that had none
     lock = folder / "requirements.lock"

@@ -141,7 +141,7 @@ def test_it_says_what_it_is(wheel: Path) -> None:
 
 
 def test_this_checkout_is_found_by_its_own_environment(tmp_path: Path) -> None:
-    code = "import os; os.chdir('/'); import tour.home; print(tour.home.course())"
+    code = "import os; os.chdir('/'); from tour.home import course; print(course())"
     assert output(code).strip() == str(ROOT / "notebooks")
 
 

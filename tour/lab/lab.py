@@ -86,6 +86,7 @@ def _environment() -> dict[str, str]:
 
     The user's may name another folder, another kernel, or a home that cannot be written to.
     """
+    (home() / "jupyter").mkdir(mode=0o700, exist_ok=True)  # a notebook's outputs are private
     own = {f"JUPYTER_{each.upper()}_DIR": str(home() / "jupyter" / each) for each in FOLDERS}
     own |= {"IPYTHONDIR": str(home() / "jupyter" / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1"}
     # Whoever gives JupyterLab its token prints it, too; everybody could read it in an argument.

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import IO
 
+from tour import quietly
 from tour.errors import TourError
 from tour.home import home, locked
-from tour.server import quietly
 
 _NPM = Path(__file__).with_name("npm")
 _PACKAGE = "@restatedev/restate-server"

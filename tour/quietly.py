@@ -42,13 +42,8 @@ def run(
 ) -> None:
     """Run a command to its end, its output into a log, and rewrite one line about its progress.
 
-    Args:
-        command: what to run.
-        log: the file for its output; written anew.
-        filled: the folder that it fills, also with what it keeps for a moment.
-        env: its environment.
-        progress: whether to show how much is in the folder.
-        options: more of those of `subprocess.Popen`.
+    The folder is the one that the command fills, also with what it keeps for a moment; `options`
+    are those of `subprocess.Popen`. Without `progress` nothing is printed.
 
     Raises:
         Failed: it did not exit with 0.
