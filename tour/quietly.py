@@ -69,9 +69,12 @@ def run(
         finally:
             process.kill()
     if process.returncode:
-        said = log.read_bytes().strip()
-        first = re.search(FIRST_ERROR, said, re.M)
-        raise Failed(_text(first[1] if first else said.rpartition(b"\n")[2]).rstrip("."))
+        raise Failed(_first_error(log.read_bytes().strip()))
+
+
+def _first_error(said: bytes) -> str:
+    first = re.search(FIRST_ERROR, said, re.M)
+    return _text(first[1] if first else said.rpartition(b"\n")[2]).rstrip(".")
 
 
 def _megabytes(folder: Path) -> int:

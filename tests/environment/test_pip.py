@@ -1,7 +1,6 @@
 """A user's settings for pip and npm: those about indexes count, those about places do not."""
 
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from tests.helpers import ROOT
 from tests.helpers.environments import environment, run, tour
+from tests.project.test_setup import checkout
 from tour import quietly, server
 
 pytestmark = pytest.mark.timeout(300)
@@ -40,18 +40,6 @@ cpu = mips
 os = aix
 omit[] = optional
 """
-
-
-def checkout(folder: Path) -> Path:
-    """Make a small checkout: the real Makefile, and a lock of what installs the package."""
-    (folder / "tour" / "server").mkdir(parents=True)
-    for name in ["Makefile", "pyproject.toml", "README.md", "LICENSE", "tour/quietly.py"]:
-        shutil.copy(ROOT / name, folder / name)
-    (folder / "tour" / "__init__.py").write_text('"""Empty."""\n')
-    lock = (ROOT / "requirements.lock").read_text()
-    [flit] = re.findall(r"^flit-core==.*\n(?: +--hash.*\n)+", lock, re.MULTILINE)
-    (folder / "requirements.lock").write_text(flit)
-    return folder
 
 
 def settings(folder: Path) -> dict[str, str]:

@@ -27,13 +27,21 @@ def names(*patterns: str) -> set[str]:
     return {name for source in sources for name in DECLARED.findall(source)}
 
 
+def _meeting(patterns: tuple[str, ...]) -> Counter[int]:
+    """Return how many ports meet for each distance between two homes."""
+    ports = [zlib.crc32(name.encode()) for name in names(*patterns)]
+    return Counter((one - other) % PORTS for one in ports for other in ports)
+
+
 def moves(homes: int) -> list[int]:
     """Return how far each home is to move its ports, so that as few as can be meet."""
-    ports = [zlib.crc32(name.encode()) for name in names(*NOTEBOOKS, "tests/**/*.py")]
-    meeting = Counter((one - other) % PORTS for one in ports for other in ports)
+    meeting = [_meeting(NOTEBOOKS), _meeting((*NOTEBOOKS, "tests/**/*.py"))]
     chosen = [0]
-    while len(chosen) < homes:
-        met = {move: sum(meeting[(move - other) % PORTS] for other in chosen) for move in FAR}
+    while len(chosen) < homes:  # no two of the notebooks' ports first, then as few as can be
+        met = {
+            move: [sum(each[(move - other) % PORTS] for other in chosen) for each in meeting]
+            for move in FAR
+        }
         chosen.append(min(met, key=lambda move: met[move]))
     return chosen
 
