@@ -79,8 +79,8 @@ def _first_error(said: bytes) -> str:
 
 def _megabytes(folder: Path) -> int:
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # it moves its files about
+    with suppress(OSError):  # it moves its files and folders about
+        for path in folder.rglob("*"):
             size += path.lstat().st_size
     return size // 1_000_000
 
