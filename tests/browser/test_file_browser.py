@@ -1,11 +1,11 @@
 """The lab's file browser at its default width: each name whole, the notebooks first."""
 
 import pytest
-from made_lab import MadeLab
-from notebook_page import NotebookPage
 from playwright.sync_api import Page, expect
-from test_in_a_browser import THEMES
 
+from tests.browser.made_lab import MadeLab
+from tests.browser.notebook_page import NotebookPage
+from tests.browser.test_in_a_browser import THEMES
 from tests.helpers.exercise_source import NOTEBOOKS
 
 pytestmark = pytest.mark.timeout(600)

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from made_lab import MadeLab
-from notebook_page import SECONDS, NotebookPage
 from playwright.sync_api import Page, expect
 
+from tests.browser.made_lab import MadeLab
+from tests.browser.notebook_page import SECONDS, NotebookPage
 from tests.helpers.exercise_source import NOTEBOOKS
 
 pytestmark = pytest.mark.timeout(600)

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from made_lab import SETTINGS
-from notebook_page import NotebookPage
 from playwright.sync_api import Page
-from test_in_a_browser import THEMES, shades
 
+from tests.browser.made_lab import SETTINGS
+from tests.browser.notebook_page import NotebookPage
+from tests.browser.test_in_a_browser import THEMES, shades
 from tests.helpers import ROOT
 from tests.helpers.exercise_source import FOLDER, NOTEBOOKS, code_cells, read
 from tour.asgi import free_port

@@ -57,7 +57,8 @@ def _rendered(name: str, about: dict[str, Any]) -> str:
     templates = Environment(  # noqa: S701
         loader=PackageLoader("tour.export"), undefined=StrictUndefined, **options
     )
-    return templates.get_template(f"{name}.jinja").render(about)
+    text: str = templates.get_template(f"{name}.jinja").render(about)
+    return text
 
 
 def _services(module: ModuleType) -> dict[str, Any]:
