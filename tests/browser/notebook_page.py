@@ -105,3 +105,4 @@ class NotebookPage:
         """Choose a theme in the settings."""
         self.choose("Settings", "Theme", name)
         expect(self.page.locator(f'body[data-jp-theme-name="{name}"]')).to_be_attached()
+        expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)  # it covers the page
