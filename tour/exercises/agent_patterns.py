@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tour.exercises.evidence import output_of
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
+from tour.server import output_of
 
 __all__ = ["EXERCISES"]
 

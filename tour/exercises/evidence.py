@@ -1,33 +1,12 @@
-"""What is left behind besides journals: results, and a virtual object's state and calls."""
+"""What a virtual object leaves behind besides journals: its state, and the calls on its key."""
 
 import json
 from typing import Any
 
-import httpx
-
 from tour import server
-from tour.errors import Refused, TourError
 from tour.journal import Journal
-from tour.network import client_options, is_here
 
-__all__ = ["calls_on", "output_of", "reads_state", "state_of"]
-
-
-def output_of(invocation: str) -> Any:
-    """Return what a completed invocation returned, as JSON has it; None if it returned nothing.
-
-    Raises:
-        TourError: it failed or has not completed; the message is the server's.
-    """
-    ingress = server.ensure().ingress
-    options = client_options(is_here(ingress))
-    try:
-        response = httpx.get(f"{ingress}/restate/invocation/{invocation}/output", **options)
-    except httpx.TransportError as error:
-        raise TourError(f"Restate does not answer: {error!r}.") from error
-    if response.is_error:
-        raise Refused(server.message_of(response), response.status_code)
-    return response.json() if response.content else None
+__all__ = ["calls_on", "reads_state", "state_of"]
 
 
 def state_of(journal: Journal) -> dict[str, Any]:

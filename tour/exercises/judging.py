@@ -18,10 +18,10 @@ from tour.exercises import (
     to_production,
     virtual_objects,
 )
-from tour.exercises.evidence import output_of
 from tour.exercises.exercise import Exercise
 from tour.home import course
 from tour.journal import newest, read
+from tour.server import output_of
 
 NOTEBOOKS = (
     durable_execution,

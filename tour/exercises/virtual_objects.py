@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from tour.exercises.evidence import calls_on, output_of, reads_state, state_of
+from tour.exercises.evidence import calls_on, reads_state, state_of
 from tour.exercises.exercise import Exercise
 from tour.journal import Journal
+from tour.server import output_of
 
 __all__ = ["EXERCISES"]
 

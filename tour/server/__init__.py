@@ -7,7 +7,7 @@ Notebooks use `ingress`, `admin` and `ui`, which are addresses, and `query`, `re
 from typing import TYPE_CHECKING
 
 from tour.server import cluster
-from tour.server.http import Row, ask, message_of, query, query_async, request, wait_for
+from tour.server.http import Row, ask, message_of, output_of, query, query_async, request, wait_for
 from tour.server.installation import VERSION, binary, check_place, install, version_of
 from tour.server.process import Server
 from tour.server.single import (
@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
 __all__ = ["admin", "cluster", "ingress", "kill", "query", "request", "ui"]
 __all__ += ["DEFAULT_PORTS", "VERSION", "Row", "Server", "ask", "binary", "check_place", "down"]
-__all__ += ["ensure", "find", "install", "message_of", "pid", "ports", "query_async", "running"]
+__all__ += [
+    "ensure",
+    "find",
+    "install",
+    "message_of",
+    "output_of",
+    "pid",
+    "ports",
+    "query_async",
+    "running",
+]
 __all__ += ["taken", "ui_of", "ui_place", "up", "version_of", "wait_for"]
 
 

@@ -71,6 +71,17 @@ def request(method: str, path: str, **options: Any) -> httpx.Response:
     return _checked(_submit("admin", method, path, **options).result())
 
 
+def output_of(invocation: str) -> Any:
+    """Return what a completed invocation returned, as JSON has it; None if it returned nothing.
+
+    Raises:
+        TourError: it failed or has not completed; the message is the server's.
+    """
+    path = f"/restate/invocation/{invocation}/output"
+    response = _checked(_submit("ingress", "GET", path).result())
+    return response.json() if response.content else None
+
+
 def query(sql: str) -> list[Row]:
     """Return the rows of a query on what the server stores; a column that is NULL is left out.
 
